@@ -1,0 +1,97 @@
+"""Builds the compiled core: one Cython source, turned into C once, compiled once per level and dtype."""
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# level: (compiler flags, bytes of a vector). docs/levels.md says what each needs of the CPU.
+X86_LEVELS = {
+    "v2": (["-march=x86-64-v2"], 16),
+    "v3": (["-march=x86-64-v3"], 32),
+    "v4": (["-march=x86-64-v4", "-mprefer-vector-width=512"], 64),
+}
+ARM_LEVELS = {"neon": ([], 16)}
+GENERIC_LEVELS = {"generic": ([], 16)}
+DTYPES = {"float32": 32, "float64": 64}
+
+FLAGS = [
+    "-O3",
+    "-g0",  # debugging symbols would make each module four times as large
+    "-fno-math-errno",  # sqrt as one instruction; nothing reads errno. Values are unchanged
+    "-ffp-contract=fast",  # a * b + c as one fused instruction where the level has it, in clang as in GCC
+    "-fno-trapping-math",  # lets selections be compiled without branches. Values are unchanged
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-function",
+    "-Wno-unused-parameter",
+    "-Wno-missing-field-initializers",
+]
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "embedsignature": True,
+}
+
+
+def levels():
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64"):
+        return X86_LEVELS
+    return ARM_LEVELS if machine in ("aarch64", "arm64") else GENERIC_LEVELS
+
+
+def extensions():
+    """The extensions, from copies of the C that Cython makes once: one cythonize call for several of them leaks macros."""
+    strict = bool(os.environ.get("FASTBP_STRICT"))
+    flags = FLAGS + (["-Werror"] if strict else [])
+    generated = cythonize(
+        [Extension("fastbp._core", ["src/engine.pyx"]), Extension("fastbp._cpu", ["src/cpu.pyx"])],
+        include_path=["src"],
+        compiler_directives=DIRECTIVES | {"warn.unused": strict, "warn.unused_arg": False},
+        build_dir="build/c",
+    )
+    core, cpu = (Path(extension.sources[0]) for extension in generated)
+    built = [Extension("fastbp._cpu", [str(cpu)], include_dirs=["src"], extra_compile_args=flags)]
+    for level, (level_flags, vector_bytes) in levels().items():
+        for dtype, bits in DTYPES.items():
+            name = f"_core_{level}_{dtype}"
+            copy = core.with_name(f"{name}.c")
+            if not copy.exists() or copy.read_bytes() != core.read_bytes():
+                shutil.copyfile(core, copy)
+            built.append(
+                Extension(
+                    f"fastbp.{name}",
+                    [str(copy)],
+                    include_dirs=["src"],
+                    depends=[str(path) for path in sorted(Path("src").glob("*.h"))],
+                    define_macros=[
+                        ("PyInit__core", f"PyInit_{name}"),
+                        ("REAL_BITS", str(bits)),
+                        ("VECTOR_BYTES", str(vector_bytes)),
+                        ("FASTBP_LEVEL", f'"{level}"'),
+                        ("FASTBP_FLAGS", f'"{" ".join(flags[:5] + level_flags)}"'),
+                        ("CYTHON_INLINE", "inline __attribute__((always_inline))"),
+                    ],
+                    extra_compile_args=flags + level_flags,
+                )
+            )
+    return built
+
+
+class ParallelBuild(build_ext):
+    """Compiles the levels side by side: each is a minute of work for the compiler."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": ParallelBuild})

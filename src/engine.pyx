@@ -1,0 +1,462 @@
+"""The door of the compiled core: arrays come in and are checked once, memory is owned here, the GIL is let go.
+
+One module of this source exists per level and dtype. Python's side (fastbp/network.py) converts data and words the errors;
+what is checked here again is what memory safety rests on.
+"""
+
+from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBUF_C_CONTIGUOUS, PyObject_GetBuffer,
+                             PyBuffer_Release)
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport (PyThread_type_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_acquire_lock,
+                               PyThread_release_lock, WAIT_LOCK)
+from libc.math cimport isfinite
+from libc.stdlib cimport free, malloc, calloc
+from libc.string cimport memcpy, memset
+
+from names cimport SGD, GIVEN_DELTA
+from optimizers cimport Optimizer, largest
+from pack cimport pack_weights, unpack_rows
+from plan cimport CACHE_LINE, Layer, Plan, block_rows, blocks, least, make_plan
+from simd cimport REAL_BITS, VL, real
+from step cimport Data, batch_gradient, batch_loss, train_step
+from forward cimport forward
+from pack cimport pack_rows
+from backward cimport backward
+from step cimport take_block, per_row
+from losses cimport loss_and_delta
+
+cdef extern from *:
+    """
+    #include <time.h>
+    static double seconds_now(void)
+    {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec + 1e-9 * t.tv_nsec;
+    }
+    static void wait_a_little(void)
+    {
+        const struct timespec t = {0, 20000};
+        nanosleep(&t, NULL);
+    }
+    """
+    double seconds_now() noexcept nogil
+    void wait_a_little() noexcept nogil
+    const char *LEVEL "FASTBP_LEVEL"
+    const char *FLAGS "FASTBP_FLAGS"
+
+cdef enum:
+    WORK_BETWEEN_LOOKS = 200000     # multiply-adds between two looks at the clock: some 10 microseconds
+
+cdef double SECONDS_BETWEEN_SIGNALS = 0.05
+
+
+def level():
+    return LEVEL.decode()
+
+
+def dtype():
+    return "float32" if REAL_BITS == 32 else "float64"
+
+
+def build_flags():
+    return FLAGS.decode()
+
+
+cdef class Buffer:
+    """A vector of numbers on a cache line, zeroed, padded with zeros to whole vectors; numpy.asarray makes a live view."""
+    cdef void *memory
+    cdef real *data
+    cdef Py_ssize_t shape[1]
+    cdef Py_ssize_t strides[1]
+
+    def __cinit__(self, Py_ssize_t size):
+        cdef Py_ssize_t padded = (size + VL - 1) // VL * VL
+        self.memory = calloc(padded * sizeof(real) + CACHE_LINE, 1)
+        if self.memory == NULL:
+            raise MemoryError(f"{size} parameters do not fit into memory")
+        self.data = <real *>((<size_t>self.memory + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
+        self.shape[0] = size
+        self.strides[0] = sizeof(real)
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        view.buf = self.data
+        view.obj = self
+        view.len = self.shape[0] * sizeof(real)
+        view.itemsize = sizeof(real)
+        view.readonly = 0
+        view.ndim = 1
+        view.format = NULL
+        if flags & PyBUF_FORMAT:
+            view.format = "f" if REAL_BITS == 32 else "d"
+        view.shape = self.shape
+        view.strides = self.strides
+        view.suboffsets = NULL
+        view.internal = NULL
+
+
+cdef class Array:
+    """A C-contiguous buffer of this module's dtype (or of C ints, or of longs) held while a call uses it."""
+    cdef Py_buffer view
+    cdef bint held
+
+    def __cinit__(self, array, str kind, Py_ssize_t rows, Py_ssize_t columns, bint writable=False):
+        cdef int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT
+        cdef Py_ssize_t itemsize = sizeof(real) if kind == "real" else sizeof(int) if kind == "int" else sizeof(long)
+        if writable:
+            flags |= PyBUF_WRITABLE
+        PyObject_GetBuffer(array, &self.view, flags)
+        self.held = True
+        formats = {"real": (b"f" if REAL_BITS == 32 else b"d",), "int": (b"i",), "long": (b"l", b"q")}
+        if self.view.format not in formats[kind] or self.view.itemsize != itemsize:
+            raise TypeError(f"expected a buffer of {kind} numbers, got format {self.view.format.decode()!r}")
+        if self.view.len != rows * columns * itemsize:
+            raise ValueError(f"expected a buffer of {rows} x {columns} numbers, got {self.view.len // itemsize}")
+        if <size_t>self.view.buf % itemsize:
+            raise ValueError("expected an aligned buffer")
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
+cdef class Scratch:
+    """A plan and its arena: what one call works in."""
+    cdef Plan plan
+    cdef void *memory
+    cdef real *arena
+    cdef long capacity
+
+    def __cinit__(self, int n_layers):
+        self.plan.layers = <Layer *>calloc(n_layers, sizeof(Layer))
+        if self.plan.layers == NULL:
+            raise MemoryError("no memory for the plan of a network")
+        self.plan.n_layers = n_layers
+
+    def __dealloc__(self):
+        free(self.plan.layers)
+        free(self.memory)
+
+    cdef void prepare(self, long rows) except *:
+        """Places the buffers for blocks of at most `rows` rows; memory only grows."""
+        cdef void *memory
+        if self.plan.block_rows == block_rows(rows):
+            return
+        make_plan(&self.plan, rows)
+        if self.plan.size <= self.capacity:
+            return
+        memory = malloc(self.plan.size * sizeof(real) + CACHE_LINE)
+        if memory == NULL:
+            self.plan.block_rows = 0
+            raise MemoryError(f"no memory for a workspace of {self.plan.size * sizeof(real)} bytes")
+        free(self.memory)
+        self.memory = memory
+        self.capacity = self.plan.size
+        self.arena = <real *>((<size_t>memory + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
+        memset(self.arena, 0, self.plan.size * sizeof(real))
+
+
+cdef class Engine:
+    """A network: parameters, gradient and optimiser state, and everything that is computed with them.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units of each layer, the inputs first.
+    activations, biases : sequences of int, one per weight layer
+        Codes of names.pxd; whether there is a bias.
+    loss : int
+        Code of names.pxd.
+    loss_parameter : float
+        delta of Huber, q of the quantile loss, label smoothing of cross-entropy.
+    from_logits : bool
+        The loss is computed from y of the last layer, before its activation.
+    """
+    cdef readonly Buffer parameters
+    cdef Buffer gradient
+    cdef readonly Buffer first
+    cdef readonly Buffer second
+    cdef Optimizer optimizer
+    cdef Scratch own            # None while a call works in it
+    cdef readonly long n_inputs
+    cdef readonly long n_outputs
+    cdef readonly long n_parameters
+    cdef tuple recipe
+    cdef long work              # multiply-adds of a step, per row
+    # many calls may read the parameters at once, one writes them; see `enter` and `write_begin`
+    cdef PyThread_type_lock gate
+    cdef long readers, waiting
+    cdef bint writing
+
+    def __cinit__(self, sizes, activations, biases, int loss, double loss_parameter, bint from_logits):
+        self.gate = PyThread_allocate_lock()
+        if self.gate == NULL:
+            raise MemoryError("no memory for a lock")
+        self.recipe = (tuple(sizes), tuple(activations), tuple(biases), loss, loss_parameter, from_logits)
+        self.n_inputs = sizes[0]
+        self.n_outputs = sizes[len(sizes) - 1]
+        self.own = self.new_scratch()
+        self.n_parameters = self.own.plan.n_parameters
+        self.parameters = Buffer(self.n_parameters)
+        self.work = 3 * self.n_parameters
+
+    def __dealloc__(self):
+        if self.gate != NULL:
+            PyThread_free_lock(self.gate)
+
+    cdef Scratch new_scratch(self):
+        sizes, activations, biases, loss, loss_parameter, from_logits = self.recipe
+        cdef Scratch scratch = Scratch(len(activations))
+        cdef Plan *plan = &scratch.plan
+        cdef Layer *layer
+        cdef long offset = 0
+        cdef int l
+        plan.loss = loss
+        plan.loss_parameter = loss_parameter
+        plan.from_logits = from_logits
+        for l in range(plan.n_layers):
+            layer = &plan.layers[l]
+            layer.inputs = sizes[l]
+            layer.outputs = sizes[l + 1]
+            layer.activation = activations[l]
+            layer.weight = offset
+            offset += layer.inputs * layer.outputs
+            layer.bias = -1
+            if biases[l]:
+                layer.bias = offset
+                offset += layer.outputs
+        plan.n_parameters = offset
+        return scratch
+
+    cdef Scratch enter(self, long rows):
+        """Waits until no step is under way, counts in as a reader, hands out a workspace."""
+        cdef Scratch scratch
+        self.waiting += 1
+        try:
+            while self.writing:
+                with nogil:
+                    PyThread_acquire_lock(self.gate, WAIT_LOCK)
+                    PyThread_release_lock(self.gate)
+        finally:
+            self.waiting -= 1
+        scratch = self.own
+        self.own = None
+        if scratch is None:
+            scratch = self.new_scratch()
+        try:
+            scratch.prepare(rows)
+        except MemoryError:
+            self.own = scratch
+            raise
+        self.readers += 1
+        return scratch
+
+    cdef void leave(self, Scratch scratch) noexcept:
+        self.readers -= 1
+        self.own = scratch
+
+    cdef void write_begin(self) noexcept:
+        """Waits until nobody reads, then keeps readers out until write_end. One writer at a time: Network sees to it."""
+        while self.readers or self.waiting or self.writing:
+            with nogil:
+                wait_a_little()
+        self.writing = True
+        PyThread_acquire_lock(self.gate, WAIT_LOCK)
+
+    cdef void write_end(self) noexcept:
+        PyThread_release_lock(self.gate)
+        self.writing = False
+
+    def predict(self, x, out, long rows):
+        """z of the last layer for x (rows, n_inputs), written to out (rows, n_outputs)."""
+        cdef Array inputs = Array(x, "real", rows, self.n_inputs)
+        cdef Array outputs = Array(out, "real", rows, self.n_outputs, True)
+        cdef Scratch scratch = self.enter(rows)
+        cdef Plan *plan = &scratch.plan
+        cdef const real *source = <const real *>inputs.view.buf
+        cdef real *target = <real *>outputs.view.buf
+        cdef long block, begin, n
+        with nogil:
+            pack_weights(plan, self.parameters.data, scratch.arena, False, False)
+            for block in range(blocks(rows, plan.block_rows)):
+                begin = block * plan.block_rows
+                n = least(plan.block_rows, rows - begin)
+                pack_rows(source, NULL, begin, n, self.n_inputs, scratch.arena + plan.x, plan.stride)
+                forward(plan, scratch.arena, n, False)
+                unpack_rows(scratch.arena + plan.layers[plan.n_layers - 1].z, plan.stride, n, self.n_outputs,
+                            target + begin * self.n_outputs)
+        self.leave(scratch)
+
+    def loss(self, x, targets, weights, long rows, double total_weight, int loss_code):
+        """sum_r w_r l_r / total_weight over all rows."""
+        cdef list held = []
+        cdef Data data = self.take_data(x, targets, weights, None, rows, held)
+        cdef Scratch scratch = self.enter(rows)
+        cdef double value
+        scratch.plan.loss = loss_code
+        with nogil:
+            pack_weights(&scratch.plan, self.parameters.data, scratch.arena, False, False)
+            value = batch_loss(&scratch.plan, &data, scratch.arena, 0, rows, total_weight)
+        self.leave(scratch)
+        return value
+
+    def loss_and_grad(self, x, targets, weights, long rows, double total_weight, int loss_code, out):
+        """The loss; its gradient is written to out (n_parameters,)."""
+        cdef list held = []
+        cdef Data data = self.take_data(x, targets, weights, None, rows, held)
+        cdef Array gradient = Array(out, "real", 1, self.n_parameters, True)
+        cdef Scratch scratch = self.enter(rows)
+        cdef double value
+        scratch.plan.loss = loss_code
+        with nogil:
+            pack_weights(&scratch.plan, self.parameters.data, scratch.arena, True, False)
+            value = batch_gradient(&scratch.plan, &data, scratch.arena, 0, rows, total_weight, <real *>gradient.view.buf)
+        self.leave(scratch)
+        return value
+
+    def input_grad(self, x, targets, weights, long rows, double total_weight, int loss_code, out):
+        """dL/dx, written to out (rows, n_inputs)."""
+        cdef list held = []
+        cdef Data data = self.take_data(x, targets, weights, None, rows, held)
+        cdef Array gradient = Array(out, "real", rows, self.n_inputs, True)
+        cdef Scratch scratch = self.enter(rows)
+        cdef Plan *plan = &scratch.plan
+        cdef real *target = <real *>gradient.view.buf
+        cdef const real *dx
+        cdef long block, begin, n
+        plan.loss = loss_code
+        with nogil:
+            pack_weights(plan, self.parameters.data, scratch.arena, True, True)
+            for block in range(blocks(rows, plan.block_rows)):
+                begin = block * plan.block_rows
+                n = least(plan.block_rows, rows - begin)
+                take_block(plan, &data, scratch.arena, begin, n, per_row(plan) / total_weight)
+                forward(plan, scratch.arena, n, plan.from_logits)
+                loss_and_delta(plan, scratch.arena, n, scratch.arena + plan.delta)
+                dx = backward(plan, scratch.arena, n, False, True, NULL)
+                unpack_rows(dx, plan.stride, n, self.n_inputs, target + begin * self.n_inputs)
+        self.leave(scratch)
+
+    def set_optimizer(self, int kind, double lr, double momentum, double beta2, double eps, double weight_decay,
+                      bint nesterov, bint fresh):
+        """Names the update. `fresh` forgets the state of the one before."""
+        cdef Buffer first = self.first, second = self.second
+        if fresh:
+            first = Buffer(self.n_parameters if kind != SGD or momentum != 0 else 0)
+            second = Buffer(self.n_parameters if kind != SGD else 0)
+            self.optimizer.steps = 0
+        self.first = first
+        self.second = second
+        self.optimizer.kind = kind
+        self.optimizer.lr = lr
+        self.optimizer.momentum = momentum
+        self.optimizer.beta2 = beta2
+        self.optimizer.eps = eps
+        self.optimizer.weight_decay = weight_decay
+        self.optimizer.nesterov = nesterov
+
+    @property
+    def steps(self):
+        """Updates taken by the present optimiser."""
+        return self.optimizer.steps
+
+    @steps.setter
+    def steps(self, long steps):
+        self.optimizer.steps = steps
+
+    def train(self, x, targets, weights, order, long rows, long batch_size, int loss_code):
+        """One epoch: a step for every batch_size rows in the given order, the last one shorter.
+
+        Returns the sum over rows of the losses of their batches, and the number of the first row of the batch whose step
+        was refused because a loss, gradient or parameter would leave the finite range (-1: none).
+        Ctrl-C is looked for every 50 ms and falls between two steps.
+        """
+        cdef list held = []
+        cdef Data data = self.take_data(x, targets, weights, order, rows, held)
+        cdef Scratch scratch
+        cdef double total = 0, loss = 0, deadline
+        cdef long first = 0, n, done
+        cdef bint fine = True
+        if self.first is None:
+            raise RuntimeError("no optimiser has been set")
+        if self.gradient is None:
+            self.gradient = Buffer(self.n_parameters)
+        while first < rows and fine:
+            self.write_begin()
+            scratch = self.own if self.own is not None else self.new_scratch()
+            self.own = None
+            try:
+                scratch.prepare(least(batch_size, rows))
+            except MemoryError:
+                self.own = scratch
+                self.write_end()
+                raise
+            scratch.plan.loss = loss_code
+            self.optimizer.first = self.first.data
+            self.optimizer.second = self.second.data
+            with nogil:
+                if first == 0:
+                    self.optimizer.largest_parameter = largest(self.parameters.data, self.parameters_padded())
+                    self.optimizer.largest_first = largest(self.first.data, self.first_padded())
+                deadline = seconds_now() + SECONDS_BETWEEN_SIGNALS
+                done = 0
+                while first < rows:
+                    n = least(batch_size, rows - first)
+                    fine = train_step(&scratch.plan, &data, scratch.arena, first, n, &self.optimizer,
+                                      self.parameters.data, self.gradient.data, self.parameters_padded(), &loss)
+                    if not fine:
+                        break
+                    total += loss * n
+                    first += n
+                    done += n * self.work
+                    if done > WORK_BETWEEN_LOOKS:
+                        done = 0
+                        if self.waiting or seconds_now() > deadline:
+                            break
+            self.own = scratch
+            self.write_end()
+            PyErr_CheckSignals()
+        return total, (-1 if fine else first)
+
+    cdef long parameters_padded(self) noexcept nogil:
+        return (self.n_parameters + VL - 1) // VL * VL
+
+    cdef long first_padded(self) noexcept nogil:
+        return (self.first.shape[0] + VL - 1) // VL * VL
+
+    cdef Data take_data(self, x, targets, weights, order, long rows, list held) except *:
+        """Pointers into the arrays of a call. `held` keeps them alive until it ends."""
+        cdef Data data
+        cdef Array array
+        array = Array(x, "real", rows, self.n_inputs)
+        held.append(array)
+        data.x = <const real *>array.view.buf
+        data.targets = data.weights = NULL
+        data.labels = NULL
+        data.order = NULL
+        if targets.dtype.kind == "i":
+            array = Array(targets, "int", rows, 1)
+            data.labels = <const int *>array.view.buf
+            self.check_labels(data.labels, rows)
+        else:
+            array = Array(targets, "real", rows, self.n_outputs)
+            data.targets = <const real *>array.view.buf
+        held.append(array)
+        if weights is not None:
+            array = Array(weights, "real", rows, 1)
+            held.append(array)
+            data.weights = <const real *>array.view.buf
+        if order is not None:
+            array = Array(order, "long", rows, 1)
+            held.append(array)
+            data.order = <const long *>array.view.buf
+        return data
+
+    cdef void check_labels(self, const int *labels, long rows) except *:
+        cdef long r
+        for r in range(rows):
+            if labels[r] < 0 or labels[r] >= self.n_outputs:
+                raise ValueError(f"label {labels[r]} of row {r} is out of range for {self.n_outputs} outputs")

@@ -1,0 +1,49 @@
+# Forward: y = W x + b, z = h(y), layer after layer, on one block of rows that stays in cache.
+
+from simd cimport real, vec, VL, PAIR, ends, product_by_rows
+from names cimport IDENTITY, RELU, SOFTMAX
+from plan cimport Plan, Layer, KC, blocks, slivers, vectors_of, least
+from activations cimport apply_h, softmax
+
+cdef extern from "math.h" nogil:
+    const float INFINITY
+
+
+cdef inline const real *layer_input(const Plan *plan, const real *arena, int l) noexcept nogil:
+    """x of layer l: the inputs of the net, or z of the layer below. Panels."""
+    return arena + (plan.layers[l - 1].z if l > 0 else plan.x)
+
+
+cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activation, const real *x, real *arena,
+                               long rows) noexcept nogil:
+    cdef long stride = plan.stride, I = layer.inputs, block, k, depth, sliver, o, panel
+    cdef real *y = arena + layer.y
+    cdef real *z = arena + layer.z
+    cdef int vectors
+    cdef ends e
+    for block in range(blocks(I, KC)):
+        k = block * KC
+        depth = least(KC, I - k)
+        for sliver in range(slivers(layer.outputs)):
+            o = sliver * PAIR
+            vectors = vectors_of(layer.outputs - o)
+            e.start = arena + layer.bias_lanes + o if k == 0 else NULL
+            e.floor = 0 if activation == RELU and k + depth == I else -INFINITY
+            product_by_rows(rows, vectors, x + k // VL * stride, stride,
+                            arena + layer.forward_weight + o * I + k * vectors * VL, depth, &e,
+                            y + o // VL * stride, stride)
+            if k + depth == I:
+                for panel in range(o // VL, o // VL + vectors):
+                    apply_h(activation, y + panel * stride, z + panel * stride, rows)
+    if activation == SOFTMAX:
+        softmax(y, z, stride, rows, layer.outputs)
+
+
+cdef inline void forward(const Plan *plan, real *arena, long rows, bint logits) noexcept nogil:
+    """Every y and z of the block, from the x packed in the arena. With `logits` the last layer stops at y."""
+    cdef int l, activation
+    for l in range(plan.n_layers):
+        activation = plan.layers[l].activation
+        if logits and l == plan.n_layers - 1:
+            activation = IDENTITY
+        forward_layer(plan, &plan.layers[l], activation, layer_input(plan, arena, l), arena, rows)

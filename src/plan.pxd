@@ -1,0 +1,112 @@
+# The net as a list of layers, and the place of every buffer in the arena, decided once, before memory is taken.
+#
+#   B rows of a block    I inputs and O outputs of a layer    VL lanes of a vector    PAIR = 2 VL
+#
+# A matrix of activations is kept in panels of VL features, each (B, VL) and contiguous, `stride` numbers apart.
+# Weights are kept packed twice for a step: in slivers of up to PAIR outputs, (I, lanes), for y = W x, and of up to
+# PAIR inputs, (O, lanes), for dL/dx = W^T dL/dy. docs/layout.md has the measurements behind this.
+
+from simd cimport real, VL, PAIR, REAL_BITS
+from names cimport GELU, GELU_TANH, SILU, SOFTPLUS
+
+cdef enum:
+    KC = 256            # depth of a block of W that stays in L1 beside the tile: 256 x 16 x 4 B = 16 KiB (AVX2, float32)
+    MAX_BLOCK_ROWS = 128
+    CACHE_LINE = 64
+
+cdef struct Layer:
+    long inputs         # I
+    long outputs        # O
+    int activation
+    long weight         # offset of W (O, I) in the flat parameters
+    long bias           # offset of b (O,), or -1: no bias
+    # offsets in the arena
+    long bias_lanes     # (panels * VL,) b, or zeros
+    long forward_weight # W packed for y = W x
+    long backward_weight # W packed for dL/dx = W^T dL/dy
+    long y              # panels of O; the same place as z where h' follows from z
+    long z              # panels of O
+
+cdef struct Plan:
+    Layer *layers
+    int n_layers
+    int loss
+    int from_logits     # the loss is computed from y of the last layer, delta is dL/dy
+    real loss_parameter
+    long n_parameters
+    long block_rows     # B
+    long stride         # between panels
+    # offsets in the arena
+    long x              # panels of the net's inputs
+    long targets        # panels of the targets
+    long labels         # (B,) class indices
+    long row_scales     # (B,) what multiplies the loss of each row
+    long delta          # two buffers as wide as the widest layer; they take turns as dL/dy
+    long delta_size
+    long size           # of the arena, in numbers
+
+
+cdef inline long blocks(long n, long size) noexcept nogil:
+    return (n + size - 1) // size
+
+
+cdef inline long panels(long features) noexcept nogil:
+    return blocks(features, VL)
+
+
+cdef inline long slivers(long columns) noexcept nogil:
+    return blocks(columns, PAIR)
+
+
+cdef inline int vectors_of(long columns_left) noexcept nogil:
+    return 2 if columns_left > VL else 1
+
+
+cdef inline long least(long a, long b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef inline long take(Plan *plan, long size) noexcept nogil:
+    """Moves the end of the arena by `size` numbers, to the next cache line; returns where they start."""
+    cdef long start = plan.size
+    cdef long line = CACHE_LINE * 8 // REAL_BITS
+    plan.size += (size + line - 1) // line * line
+    return start
+
+
+cdef inline long block_rows(long batch_rows) noexcept nogil:
+    return least(batch_rows, MAX_BLOCK_ROWS)
+
+
+cdef inline void make_plan(Plan *plan, long batch_rows) noexcept nogil:
+    """Places every buffer of a pass over blocks of at most `batch_rows` rows. Layers hold their shapes already."""
+    cdef long widest = plan.layers[0].inputs
+    cdef Layer *layer
+    cdef int i
+    plan.size = 0
+    plan.block_rows = block_rows(batch_rows)
+    # one cache line more than the rows need: strides that are multiples of 4 KiB would fall into the same cache sets
+    plan.stride = plan.block_rows * VL + CACHE_LINE * 8 // REAL_BITS
+    for i in range(plan.n_layers):
+        layer = &plan.layers[i]
+        widest = layer.outputs if layer.outputs > widest else widest
+        layer.bias_lanes = take(plan, panels(layer.outputs) * VL)
+        layer.forward_weight = take(plan, slivers(layer.outputs) * PAIR * layer.inputs)
+        layer.backward_weight = take(plan, slivers(layer.inputs) * PAIR * layer.outputs)
+    plan.x = take(plan, panels(plan.layers[0].inputs) * plan.stride)
+    for i in range(plan.n_layers):
+        layer = &plan.layers[i]
+        layer.z = take(plan, panels(layer.outputs) * plan.stride)
+        layer.y = layer.z
+        if keeps_y(layer.activation):
+            layer.y = take(plan, panels(layer.outputs) * plan.stride)
+    plan.targets = take(plan, panels(plan.layers[plan.n_layers - 1].outputs) * plan.stride)
+    plan.labels = take(plan, plan.block_rows * 2)
+    plan.row_scales = take(plan, plan.block_rows)
+    plan.delta_size = panels(widest) * plan.stride
+    plan.delta = take(plan, 2 * plan.delta_size)
+
+
+cdef inline bint keeps_y(int activation) noexcept nogil:
+    """Whether h'(y) cannot be had from z = h(y)."""
+    return activation == GELU or activation == GELU_TANH or activation == SILU or activation == SOFTPLUS

@@ -1,0 +1,283 @@
+"""The slow twin: every kernel once more in plain NumPy float64. This file is the specification the core is held to.
+
+B batch rows, I inputs, O outputs of a layer; samples are rows, so a layer reads
+
+    y = x W^T + b        x (B, I), W (O, I), b (O,), y (B, O)
+    z = h(y)             z (B, O), the next layer's x
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+erfc = np.vectorize(math.erfc, otypes=[float])
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
+GELU_SCALE = math.sqrt(2 / math.pi)
+
+
+# Activations: h(y), and dL/dy = (dz/dy)^T dL/dz
+
+
+def sigmoid(y):
+    e = np.exp(-np.abs(y))
+    return np.where(y >= 0, 1, e) / (1 + e)
+
+
+def gelu(y):  # y P(Y <= y), Y standard normal
+    return y * 0.5 * erfc(-y / math.sqrt(2))
+
+
+def d_gelu(y):
+    return 0.5 * erfc(-y / math.sqrt(2)) + y * np.exp(-y * y / 2) / math.sqrt(2 * math.pi)
+
+
+def gelu_tanh(y):
+    return 0.5 * y * (1 + np.tanh(GELU_SCALE * (y + 0.044715 * y**3)))
+
+
+def d_gelu_tanh(y):
+    t = np.tanh(GELU_SCALE * (y + 0.044715 * y**3))
+    return 0.5 * (1 + t) + 0.5 * y * (1 - t * t) * GELU_SCALE * (1 + 3 * 0.044715 * y * y)
+
+
+def softmax(y):
+    e = np.exp(y - y.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+# name: (h(y), h'(y)); softmax has no h', its dz/dy is a matrix
+ACTIVATIONS = {
+    "identity": (lambda y: y, lambda y: np.ones_like(y)),
+    "relu": (lambda y: np.where(y > 0, y, 0), lambda y: np.where(y > 0, 1, 0)),
+    "leaky_relu": (lambda y: np.where(y > 0, y, 0.01 * y), lambda y: np.where(y > 0, 1, 0.01)),
+    "elu": (
+        lambda y: np.where(y > 0, y, np.expm1(np.minimum(y, 0))),
+        lambda y: np.exp(np.minimum(y, 0)),
+    ),
+    "selu": (
+        lambda y: SELU_SCALE * np.where(y > 0, y, SELU_ALPHA * np.expm1(np.minimum(y, 0))),
+        lambda y: SELU_SCALE * np.where(y > 0, 1, SELU_ALPHA * np.exp(np.minimum(y, 0))),
+    ),
+    "gelu": (gelu, d_gelu),
+    "gelu_tanh": (gelu_tanh, d_gelu_tanh),
+    "silu": (lambda y: y * sigmoid(y), lambda y: sigmoid(y) * (1 + y * sigmoid(-y))),
+    "softplus": (lambda y: np.maximum(y, 0) + np.log1p(np.exp(-np.abs(y))), sigmoid),
+    "sigmoid": (sigmoid, lambda y: sigmoid(y) * sigmoid(-y)),
+    "hard_sigmoid": (lambda y: np.clip(y / 6 + 0.5, 0, 1), lambda y: np.where(np.abs(y) < 3, 1 / 6, 0)),
+    "tanh": (np.tanh, lambda y: 1 - np.tanh(y) ** 2),
+    "softsign": (lambda y: y / (1 + np.abs(y)), lambda y: 1 / (1 + np.abs(y)) ** 2),
+    "exp": (np.exp, np.exp),
+    "softmax": (softmax, None),
+}
+
+
+def activation_backward(name, y, z, dz):
+    """dL/dy (B, O) from dL/dz (B, O)."""
+    if name == "softmax":  # dz_i/dy_j = z_i (delta_ij - z_j)
+        return z * (dz - (dz * z).sum(axis=1, keepdims=True))
+    return dz * ACTIVATIONS[name][1](y)
+
+
+# Losses: u (B, O) is the output z, or the logits y for LOGIT_LOSSES. Each gives the row losses l (B,) and dl/du (B, O).
+
+LOGIT_LOSSES = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}  # with their outputs
+
+
+def row_mean(elements, derivatives):
+    return elements.mean(axis=1), derivatives / elements.shape[1]
+
+
+def mse(u, t):
+    return row_mean((u - t) ** 2, 2 * (u - t))
+
+
+def mae(u, t):
+    return row_mean(np.abs(u - t), np.sign(u - t))
+
+
+def huber(u, t, delta=1.0):
+    r = u - t
+    return row_mean(
+        np.where(np.abs(r) <= delta, r * r / 2, delta * (np.abs(r) - delta / 2)),
+        np.clip(r, -delta, delta),
+    )
+
+
+def quantile(u, t, q=0.5):
+    return row_mean(
+        np.maximum(q * (t - u), (q - 1) * (t - u)),
+        np.where(t > u, -q, np.where(t < u, 1 - q, 0)),
+    )
+
+
+def poisson(u, t):  # u the log rate
+    return row_mean(np.exp(u) - t * u, np.exp(u) - t)
+
+
+def binary_cross_entropy(u, t):  # -t log s - (1 - t) log(1 - s), s = sigmoid(u)
+    return row_mean(np.maximum(u, 0) - u * t + np.log1p(np.exp(-np.abs(u))), sigmoid(u) - t)
+
+
+def cross_entropy(u, t, label_smoothing=0.0):
+    classes = u.shape[1]
+    if t.ndim == 1:
+        t = np.eye(classes)[t]
+    t = (1 - label_smoothing) * t + label_smoothing / classes
+    m = u.max(axis=1, keepdims=True)
+    log_p = u - m - np.log(np.exp(u - m).sum(axis=1, keepdims=True))
+    return -(t * log_p).sum(axis=1), t.sum(axis=1, keepdims=True) * np.exp(log_p) - t
+
+
+def hinge(u, t):
+    if t.ndim == 2:
+        return row_mean(np.maximum(0, 1 - t * u), np.where(1 - t * u > 0, -t, 0))
+    rows, classes = u.shape  # several classes: sum_{j != t} max(0, 1 + u_j - u_t) / O
+    target = np.arange(classes) == t[:, None]
+    margin = np.where(target, 0, 1 + u - u[np.arange(rows), t][:, None])
+    active = (margin > 0).astype(float)
+    return row_mean(np.maximum(0, margin), active - target * active.sum(axis=1, keepdims=True))
+
+
+LOSSES = {f.__name__: f for f in (mse, mae, huber, quantile, poisson, cross_entropy, binary_cross_entropy, hinge)}
+
+
+# The network: one (W, b, activation) a layer, b None where the layer has no bias
+
+
+def as_layers(params, sizes, activations, biases):
+    """Cut the flat vector W_0, b_0, W_1, b_1 ... into layers of views."""
+    layers, at = [], 0
+    for i, o, activation, bias in zip(sizes[:-1], sizes[1:], activations, biases, strict=True):
+        W = params[at : at + o * i].reshape(o, i)
+        b = params[at + o * i : at + o * i + o] if bias else None
+        at += o * i + (o if bias else 0)
+        layers.append((W, b, activation))
+    assert at == len(params)
+    return layers
+
+
+def forward(layers, x):
+    """Every layer's (x, y, z)."""
+    steps = []
+    for W, b, activation in layers:
+        y = x @ W.T if b is None else x @ W.T + b
+        z = ACTIVATIONS[activation][0](y)
+        steps.append((x, y, z))
+        x = z
+    return steps
+
+
+def backward(layers, steps, dy):
+    """Every layer's (dL/dW, dL/db), and dL/dX, from dL/dy of the last layer."""
+    grads = []
+    for k in range(len(layers) - 1, -1, -1):
+        W, b, _ = layers[k]
+        x = steps[k][0]
+        dW = dy.T @ x  # y = x W^T + b
+        db = None if b is None else dy.sum(axis=0)
+        dx = dy @ W
+        grads.insert(0, (dW, db))
+        if k > 0:
+            _, y, z = steps[k - 1]
+            dy = activation_backward(layers[k - 1][2], y, z, dx)
+    return grads, dx
+
+
+def loss_and_delta(layers, steps, t, loss, coefficients, **parameters):
+    """L = sum_i c_i l_i, and dL/dy (B, O) of the last layer."""
+    _, y, z = steps[-1]
+    u = y if loss in LOGIT_LOSSES else z
+    if t.ndim == 1 and u.shape[1] == 1 and loss != "cross_entropy":
+        t = t[:, None]
+    row_losses, du = LOSSES[loss](u, t, **parameters)
+    du = coefficients[:, None] * du
+    return coefficients @ row_losses, du if loss in LOGIT_LOSSES else activation_backward(layers[-1][2], y, z, du)
+
+
+def predict(layers, X):
+    return forward(layers, X)[-1][2]
+
+
+def loss_and_grad(layers, X, t, loss, sample_weight=None, coefficients=None, **parameters):
+    """L, its flat gradient, and dL/dX. Coefficients of the rows: w / sum(w) unless given."""
+    if coefficients is None:
+        w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float)
+        coefficients = w / w.sum()
+    steps = forward(layers, X)
+    value, dy = loss_and_delta(layers, steps, t, loss, coefficients, **parameters)
+    grads, dX = backward(layers, steps, dy)
+    flat = np.concatenate([part.ravel() for pair in grads for part in pair if part is not None])
+    return value, flat, dX
+
+
+# Optimisers, as in torch.optim: step(p, g) changes the flat parameters p in place
+
+
+@dataclass
+class SGD:
+    lr: float
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    velocity: float | np.ndarray = 0.0
+
+    def step(self, p, g):
+        g = g + self.weight_decay * p
+        self.velocity = self.momentum * self.velocity + g
+        p -= self.lr * (g + self.momentum * self.velocity if self.nesterov else self.velocity)
+
+
+@dataclass
+class Adam:
+    lr: float = 1e-3
+    betas: tuple = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    t: int = 0
+    m: float | np.ndarray = 0.0
+    v: float | np.ndarray = 0.0
+
+    def step(self, p, g):
+        g = self.decay(p, g)
+        b1, b2 = self.betas
+        self.t += 1
+        self.m = b1 * self.m + (1 - b1) * g
+        self.v = b2 * self.v + (1 - b2) * g * g
+        m_hat = self.m / (1 - b1**self.t)
+        v_hat = self.v / (1 - b2**self.t)
+        p -= self.lr * m_hat / (np.sqrt(v_hat) + self.eps)
+
+    def decay(self, p, g):
+        return g + self.weight_decay * p
+
+
+@dataclass
+class AdamW(Adam):
+    weight_decay: float = 1e-2
+
+    def decay(self, p, g):
+        p *= 1 - self.lr * self.weight_decay
+        return g
+
+
+OPTIMIZERS = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW}
+
+
+def fit(params, layers, X, t, loss, optimizer, *, epochs, batch_size, sample_weight=None, **parameters):
+    """Train in the order of the rows; `layers` are views of `params`. Returns every epoch's loss."""
+    n = len(X)
+    w = np.ones(n) if sample_weight is None else np.asarray(sample_weight, float)
+    w = w * n / w.sum()  # mean 1 over the data set; a batch divides by its rows
+    history = []
+    for _ in range(epochs):
+        total = 0.0
+        for at in range(0, n, batch_size):
+            rows = slice(at, min(at + batch_size, n))
+            size = rows.stop - rows.start
+            value, g, _ = loss_and_grad(layers, X[rows], t[rows], loss, coefficients=w[rows] / size, **parameters)
+            optimizer.step(params, g)
+            total += size * value
+        history.append(total / n)
+    return history
