@@ -215,7 +215,7 @@ cdef class Engine:
         cdef long offset = 0
         cdef int l
         plan.loss = loss
-        plan.loss_parameter = loss_parameter
+        plan.loss_parameter = <double>loss_parameter    # straight to `real` would go through float in both dtypes
         plan.from_logits = from_logits
         for l in range(plan.n_layers):
             layer = &plan.layers[l]
