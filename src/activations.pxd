@@ -114,8 +114,9 @@ cdef inline void sweep_slope(const int kind, const real *y, const real *z, real 
 
 
 cdef inline void apply_h(int kind, const real *y, real *z, long n) noexcept nogil:
-    """z = h(y) over n vectors; z may be y. identity and relu have been applied as the tiles were stored."""
-    if kind == LEAKY_RELU: sweep_h(LEAKY_RELU, y, z, n)
+    """z = h(y) over n vectors; z may be y."""
+    if kind == RELU: sweep_h(RELU, y, z, n)
+    elif kind == LEAKY_RELU: sweep_h(LEAKY_RELU, y, z, n)
     elif kind == ELU: sweep_h(ELU, y, z, n)
     elif kind == SELU: sweep_h(SELU, y, z, n)
     elif kind == GELU: sweep_h(GELU, y, z, n)

@@ -6,8 +6,9 @@
 from simd cimport (real, vec, VL, PAIR, ends, zero_lanes, v_load, v_store, v_store_first, v_load_first, v_zero,
                    product_by_rows, product_by_features)
 from names cimport IDENTITY, SOFTMAX
-from plan cimport Plan, Layer, KC, blocks, panels, slivers, vectors_of, least
+from plan cimport Plan, Layer, KC, blocks, one_row, panels, slivers, vectors_of, least
 from activations cimport apply_slope, softmax_slope
+from row cimport row_input_gradient
 from forward cimport layer_input, INFINITY
 
 
@@ -44,13 +45,16 @@ cdef inline void weight_gradient(const Layer *layer, const real *delta, const re
                                 x + i // VL * stride, stride, rows, resume, gradient + o * I + i, I, least(PAIR, I - i))
 
 
-cdef inline void input_gradient(const Layer *layer, const real *arena, const real *delta, real *dx, long stride,
-                                long rows) noexcept nogil:
+cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real *parameters, const real *arena,
+                                const real *delta, real *dx, long rows) noexcept nogil:
     """dL/dx = W^T dL/dy."""
-    cdef long O = layer.outputs, block, o, depth, sliver, i
+    cdef long stride = plan.stride, O = layer.outputs, block, o, depth, sliver, i
     cdef int vectors
     cdef ends e
     e.floor = -INFINITY
+    if one_row(plan):
+        row_input_gradient(layer, parameters, delta, dx)
+        return
     for block in range(blocks(O, KC)):
         o = block * KC
         depth = least(KC, O - o)
@@ -73,8 +77,8 @@ cdef inline void through_activation(const Plan *plan, const Layer *layer, const 
             apply_slope(layer.activation, arena + layer.y + at, arena + layer.z + at, delta + at, rows)
 
 
-cdef inline const real *backward(const Plan *plan, real *arena, long rows, bint resume, bint want_input_gradient,
-                                 real *gradient) noexcept nogil:
+cdef inline const real *backward(const Plan *plan, const real *parameters, real *arena, long rows, bint resume,
+                                 bint want_input_gradient, real *gradient) noexcept nogil:
     """All partials of the block, from the delta that the loss left; gradient NULL leaves the parameters' out.
 
     Returns the panels of dL/dx of the first layer if they were wanted.
@@ -93,7 +97,7 @@ cdef inline const real *backward(const Plan *plan, real *arena, long rows, bint 
                 bias_gradient(layer, delta, plan.stride, rows, resume, gradient + layer.bias)
             weight_gradient(layer, delta, layer_input(plan, arena, l), plan.stride, rows, resume, gradient + layer.weight)
         if l > 0 or want_input_gradient:
-            input_gradient(layer, arena, delta, dx, plan.stride, rows)
+            input_gradient(plan, layer, parameters, arena, delta, dx, rows)
             if l > 0:
                 through_activation(plan, &plan.layers[l - 1], arena, dx, rows)
             spare = delta

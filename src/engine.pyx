@@ -285,7 +285,7 @@ cdef class Engine:
                 begin = block * plan.block_rows
                 n = least(plan.block_rows, rows - begin)
                 pack_rows(source, NULL, begin, n, self.n_inputs, scratch.arena + plan.x, plan.stride)
-                forward(plan, scratch.arena, n, False)
+                forward(plan, self.parameters.data, scratch.arena, n, False)
                 unpack_rows(scratch.arena + plan.layers[plan.n_layers - 1].z, plan.stride, n, self.n_outputs,
                             target + begin * self.n_outputs)
         self.leave(scratch)
@@ -299,7 +299,7 @@ cdef class Engine:
         scratch.plan.loss = loss_code
         with nogil:
             pack_weights(&scratch.plan, self.parameters.data, scratch.arena, False, False)
-            value = batch_loss(&scratch.plan, &data, scratch.arena, 0, rows, total_weight)
+            value = batch_loss(&scratch.plan, self.parameters.data, &data, scratch.arena, 0, rows, total_weight)
         self.leave(scratch)
         return value
 
@@ -313,7 +313,7 @@ cdef class Engine:
         scratch.plan.loss = loss_code
         with nogil:
             pack_weights(&scratch.plan, self.parameters.data, scratch.arena, True, False)
-            value = batch_gradient(&scratch.plan, &data, scratch.arena, 0, rows, total_weight, <real *>gradient.view.buf)
+            value = batch_gradient(&scratch.plan, self.parameters.data, &data, scratch.arena, 0, rows, total_weight, <real *>gradient.view.buf)
         self.leave(scratch)
         return value
 
@@ -334,9 +334,9 @@ cdef class Engine:
                 begin = block * plan.block_rows
                 n = least(plan.block_rows, rows - begin)
                 take_block(plan, &data, scratch.arena, begin, n, per_row(plan) / total_weight)
-                forward(plan, scratch.arena, n, plan.from_logits)
+                forward(plan, self.parameters.data, scratch.arena, n, plan.from_logits)
                 loss_and_delta(plan, scratch.arena, n, scratch.arena + plan.delta)
-                dx = backward(plan, scratch.arena, n, False, True, NULL)
+                dx = backward(plan, self.parameters.data, scratch.arena, n, False, True, NULL)
                 unpack_rows(dx, plan.stride, n, self.n_inputs, target + begin * self.n_inputs)
         self.leave(scratch)
 

@@ -2,8 +2,9 @@
 
 from simd cimport real, vec, VL, PAIR, ends, product_by_rows
 from names cimport IDENTITY, RELU, SOFTMAX
-from plan cimport Plan, Layer, KC, blocks, slivers, vectors_of, least
+from plan cimport Plan, Layer, KC, blocks, one_row, panels, slivers, vectors_of, least
 from activations cimport apply_h, softmax
+from row cimport row_forward
 
 cdef extern from "math.h" nogil:
     const float INFINITY
@@ -14,8 +15,9 @@ cdef inline const real *layer_input(const Plan *plan, const real *arena, int l) 
     return arena + (plan.layers[l - 1].z if l > 0 else plan.x)
 
 
-cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activation, const real *x, real *arena,
+cdef inline void block_forward(const Plan *plan, const Layer *layer, int activation, const real *x, real *arena,
                                long rows) noexcept nogil:
+    """z = h(W x + b) from packed W. relu is applied as a tile is stored, the others while its panel is in L1."""
     cdef long stride = plan.stride, I = layer.inputs, block, k, depth, sliver, o, panel
     cdef real *y = arena + layer.y
     cdef real *z = arena + layer.z
@@ -32,18 +34,30 @@ cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activat
             product_by_rows(rows, vectors, x + k // VL * stride, stride,
                             arena + layer.forward_weight + o * I + k * vectors * VL, depth, &e,
                             y + o // VL * stride, stride)
-            if k + depth == I:
+            if k + depth == I and activation != RELU:
                 for panel in range(o // VL, o // VL + vectors):
                     apply_h(activation, y + panel * stride, z + panel * stride, rows)
+
+
+cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activation, const real *x,
+                               const real *parameters, real *arena, long rows) noexcept nogil:
+    """z = h(y), y = W x + b; x, y, z in panels."""
+    cdef real *y = arena + layer.y
+    cdef real *z = arena + layer.z
+    if one_row(plan):
+        row_forward(layer, parameters, x, y)
+        apply_h(activation, y, z, panels(layer.outputs))
+    else:
+        block_forward(plan, layer, activation, x, arena, rows)
     if activation == SOFTMAX:
-        softmax(y, z, stride, rows, layer.outputs)
+        softmax(y, z, plan.stride, rows, layer.outputs)
 
 
-cdef inline void forward(const Plan *plan, real *arena, long rows, bint logits) noexcept nogil:
+cdef inline void forward(const Plan *plan, const real *parameters, real *arena, long rows, bint logits) noexcept nogil:
     """Every y and z of the block, from the x packed in the arena. With `logits` the last layer stops at y."""
     cdef int l, activation
     for l in range(plan.n_layers):
         activation = plan.layers[l].activation
         if logits and l == plan.n_layers - 1:
             activation = IDENTITY
-        forward_layer(plan, &plan.layers[l], activation, layer_input(plan, arena, l), arena, rows)
+        forward_layer(plan, &plan.layers[l], activation, layer_input(plan, arena, l), parameters, arena, rows)

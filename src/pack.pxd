@@ -1,7 +1,7 @@
 # Between row-major matrices and panels: rows of the data are gathered as they are packed, weights are packed once a step.
 
 from simd cimport real, vec, VL, PAIR, v_load, v_load_first, v_store, v_store_first, v_zero, transpose_block
-from plan cimport Plan, Layer, panels, vectors_of, least
+from plan cimport Plan, Layer, panels, one_row, vectors_of, least
 
 
 cdef inline void pack_rows(const real *matrix, const long *order, long first, long rows, long columns,
@@ -61,6 +61,8 @@ cdef inline void pack_backward(const Layer *layer, const real *parameters, real 
 cdef inline void pack_weights(const Plan *plan, const real *parameters, real *arena, bint backward,
                               bint input_gradient) noexcept nogil:
     cdef int l
+    if one_row(plan):
+        return
     for l in range(plan.n_layers):
         pack_forward(&plan.layers[l], parameters, arena)
         if backward and (l > 0 or input_gradient):

@@ -26,6 +26,7 @@ cdef struct Layer:
     long backward_weight # W packed for dL/dx = W^T dL/dy
     long y              # panels of O; the same place as z where h' follows from z
     long z              # panels of O
+    long delta          # (panels * VL,) dL/dy of one row
 
 cdef struct Plan:
     Layer *layers
@@ -78,6 +79,11 @@ cdef inline long block_rows(long batch_rows) noexcept nogil:
     return least(batch_rows, MAX_BLOCK_ROWS)
 
 
+cdef inline bint one_row(const Plan *plan) noexcept nogil:
+    """Whether the pass is of one row, which works on the flat parameters: panels are then plain vectors (row.pxd)."""
+    return plan.block_rows == 1
+
+
 cdef inline void make_plan(Plan *plan, long batch_rows) noexcept nogil:
     """Places every buffer of a pass over blocks of at most `batch_rows` rows. Layers hold their shapes already."""
     cdef long widest = plan.layers[0].inputs
@@ -87,12 +93,16 @@ cdef inline void make_plan(Plan *plan, long batch_rows) noexcept nogil:
     plan.block_rows = block_rows(batch_rows)
     # one cache line more than the rows need: strides that are multiples of 4 KiB would fall into the same cache sets
     plan.stride = plan.block_rows * VL + CACHE_LINE * 8 // REAL_BITS
+    if one_row(plan):
+        plan.stride = VL
     for i in range(plan.n_layers):
         layer = &plan.layers[i]
         widest = layer.outputs if layer.outputs > widest else widest
         layer.bias_lanes = take(plan, panels(layer.outputs) * VL)
-        layer.forward_weight = take(plan, slivers(layer.outputs) * PAIR * layer.inputs)
-        layer.backward_weight = take(plan, slivers(layer.inputs) * PAIR * layer.outputs)
+        layer.delta = take(plan, panels(layer.outputs) * VL)
+        if not one_row(plan):
+            layer.forward_weight = take(plan, slivers(layer.outputs) * PAIR * layer.inputs)
+            layer.backward_weight = take(plan, slivers(layer.inputs) * PAIR * layer.outputs)
     plan.x = take(plan, panels(plan.layers[0].inputs) * plan.stride)
     for i in range(plan.n_layers):
         layer = &plan.layers[i]

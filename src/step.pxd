@@ -1,16 +1,16 @@
 # One training step, read top to bottom: weights are packed, each block of rows goes forward, through the loss and back,
 # the gradient is looked at, the parameters are updated.
 
-from simd cimport real, vec, VL, v_load, v_store, v_splat, v_zero, v_where_first
+from simd cimport real, vec, VL, v_load, v_store, v_splat, v_zero, v_where_first, v_largest
 from names cimport GIVEN_DELTA, CLASS_HINGE, CROSS_ENTROPY, ADAM, ADAMW, SGD
-from plan cimport Plan, blocks, panels, least
+from plan cimport Layer, Plan, blocks, least, one_row, panels
 from pack cimport pack_rows, pack_weights
-from forward cimport forward
+from forward cimport forward, layer_input
 from losses cimport loss_and_delta
-from backward cimport backward
+from backward cimport backward, through_activation
+from row cimport row_input_gradient, row_update, squared_norm_of_row
 from optimizers cimport Optimizer, squared_norm, sgd, adam
-from libc.math cimport sqrt, fabs, isfinite, fmin, pow, INFINITY
-from libc.string cimport memcpy
+from libc.math cimport sqrt, fabs, isfinite, fmin, pow
 
 cdef struct Data:
     const real *x           # (n, I) of the first layer
@@ -76,7 +76,7 @@ cdef inline double per_row(const Plan *plan) noexcept nogil:
     return 1.0 / plan.layers[plan.n_layers - 1].outputs
 
 
-cdef inline double batch_loss(const Plan *plan, const Data *data, real *arena, long first, long rows,
+cdef inline double batch_loss(const Plan *plan, const real *parameters, const Data *data, real *arena, long first, long rows,
                               double total_weight) noexcept nogil:
     """sum_r w_r l_r / total_weight. Weights are packed already."""
     cdef double loss = 0, scale = per_row(plan) / total_weight
@@ -85,12 +85,12 @@ cdef inline double batch_loss(const Plan *plan, const Data *data, real *arena, l
         begin = first + block * plan.block_rows
         n = least(plan.block_rows, first + rows - begin)
         take_block(plan, data, arena, begin, n, scale)
-        forward(plan, arena, n, plan.from_logits)
+        forward(plan, parameters, arena, n, plan.from_logits)
         loss += loss_and_delta(plan, arena, n, NULL)
     return loss
 
 
-cdef inline double batch_gradient(const Plan *plan, const Data *data, real *arena, long first, long rows,
+cdef inline double batch_gradient(const Plan *plan, const real *parameters, const Data *data, real *arena, long first, long rows,
                                   double total_weight, real *gradient) noexcept nogil:
     """The loss, and its gradient (n_parameters,) written, not added. Weights are packed already."""
     cdef double loss = 0, scale = per_row(plan) / total_weight
@@ -99,18 +99,18 @@ cdef inline double batch_gradient(const Plan *plan, const Data *data, real *aren
         begin = first + block * plan.block_rows
         n = least(plan.block_rows, first + rows - begin)
         take_block(plan, data, arena, begin, n, scale)
-        forward(plan, arena, n, plan.from_logits)
+        forward(plan, parameters, arena, n, plan.from_logits)
         loss += loss_and_delta(plan, arena, n, arena + plan.delta)
-        backward(plan, arena, n, begin > first, False, gradient)
+        backward(plan, parameters, arena, n, begin > first, False, gradient)
     return loss
 
 
-cdef inline bint update(Optimizer *o, real *parameters, const real *gradient, long padded, double loss) noexcept nogil:
-    """W <- W - alpha dL/dW, or False with nothing changed where a number would leave the finite range.
+cdef inline bint advance(Optimizer *o, double squared_norm_of_gradient, double loss) noexcept nogil:
+    """Counts a step, or returns False with nothing changed where a number would leave the finite range.
 
     `largest_parameter` and `largest_first` bound what the vectors hold, so that an update's reach is known before it.
     """
-    cdef double norm = sqrt(squared_norm(gradient, padded)), reach, first, steps = <double>(o.steps + 1)
+    cdef double norm = sqrt(squared_norm_of_gradient), reach, first
     if not (isfinite(norm) and isfinite(loss)):
         return False
     if o.kind == SGD:
@@ -122,19 +122,68 @@ cdef inline bint update(Optimizer *o, real *parameters, const real *gradient, lo
         reach = first / o.eps
         if o.momentum * o.momentum < o.beta2:     # Cauchy-Schwarz: |m| <= c sqrt(v)
             reach = fmin(reach, (1 - o.momentum) / sqrt((1 - o.beta2) * (1 - o.momentum * o.momentum / o.beta2)))
-        reach = o.lr / (1 - pow(o.momentum, steps)) * reach
+        reach = o.lr / (1 - pow(o.momentum, <double>(o.steps + 1))) * reach
         reach += o.largest_parameter * (fabs(1 - o.lr * o.weight_decay) if o.kind == ADAMW else 1)
     if not reach < LARGEST_PARAMETER:
         return False
     o.steps += 1
     o.largest_first = first
-    o.largest_parameter = sgd(o, parameters, gradient, padded) if o.kind == SGD else adam(o, parameters, gradient, padded)
     return True
 
 
 cdef inline bint train_step(const Plan *plan, const Data *data, real *arena, long first, long rows, Optimizer *o,
                             real *parameters, real *gradient, long padded, double *loss) noexcept nogil:
     """One step on rows first .. first + rows - 1 of the order: complete, or not at all (False: it would diverge)."""
+    if one_row(plan) and o.kind == SGD and o.momentum == 0:
+        return online_step(plan, data, arena, first, o, parameters, loss)
     pack_weights(plan, parameters, arena, True, False)
-    loss[0] = batch_gradient(plan, data, arena, first, rows, rows, gradient)
-    return update(o, parameters, gradient, padded, loss[0])
+    loss[0] = batch_gradient(plan, parameters, data, arena, first, rows, rows, gradient)
+    if not advance(o, squared_norm(gradient, padded), loss[0]):
+        return False
+    o.largest_parameter = sgd(o, parameters, gradient, padded) if o.kind == SGD else adam(o, parameters, gradient, padded)
+    return True
+
+
+cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, long row, Optimizer *o, real *parameters,
+                             double *loss) noexcept nogil:
+    """One step of plain SGD on one row: the rank-one gradient delta x^T is never stored, |delta x^T| = |delta| |x|."""
+    cdef int l, last = plan.n_layers - 1
+    cdef const Layer *layer
+    cdef real *delta = arena + plan.layers[last].delta
+    cdef double norm = 0
+    take_block(plan, data, arena, row, 1, per_row(plan))
+    forward(plan, parameters, arena, 1, plan.from_logits)
+    loss[0] = loss_and_delta(plan, arena, 1, delta)
+    if not plan.from_logits:
+        through_activation(plan, &plan.layers[last], arena, delta, 1)
+    for l in range(last, -1, -1):
+        layer = &plan.layers[l]
+        delta = arena + layer.delta
+        norm += squared_norm_of_row(delta, layer.outputs) * (
+            squared_norm_of_row(layer_input(plan, arena, l), layer.inputs) + (1 if layer.bias >= 0 else 0))
+        if l > 0:
+            row_input_gradient(layer, parameters, delta, arena + plan.layers[l - 1].delta)
+            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 1)
+    if not advance(o, norm, loss[0]):
+        return False
+    o.largest_parameter = update_by_row(plan, arena, o, parameters)
+    return True
+
+
+cdef inline real update_by_row(const Plan *plan, const real *arena, const Optimizer *o, real *parameters) noexcept nogil:
+    """W <- W - lr (delta x^T + decay W), b <- b - lr (delta + decay b), layer by layer. Returns max |w|."""
+    cdef const Layer *layer
+    cdef const real *x
+    cdef const real *delta
+    cdef vec largest = v_zero()
+    cdef long j
+    cdef int l
+    for l in range(plan.n_layers):
+        layer = &plan.layers[l]
+        x = layer_input(plan, arena, l)
+        delta = arena + layer.delta
+        for j in range(layer.outputs):
+            largest = row_update(o, parameters + layer.weight + j * layer.inputs, x, delta[j], layer.inputs, largest)
+        if layer.bias >= 0:
+            largest = row_update(o, parameters + layer.bias, delta, 1, layer.outputs, largest)
+    return v_largest(largest)

@@ -1,0 +1,243 @@
+"""Time a training step of fastbp beside its peers.
+
+    python bench                     the six layout nets
+    python bench 784-512-512-10      one case; names and groups (layout, more) may be mixed
+    python bench --list
+
+All peers do the same steps on the same batches from the same parameters, on one core. Their rounds are interleaved, so
+that a slow minute of the machine hits all of them; the median of the rounds counts. Before anything is timed, each
+peer's parameters after a few steps are compared with a float64 run: a peer that computes something else is an error.
+"""
+
+import pin  # isort: skip  before NumPy and the peers
+
+import argparse
+import contextlib
+import datetime
+import importlib
+import io
+import json
+import math
+import platform
+import statistics
+import subprocess
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from cases import CASES, make_data, make_parameters, select
+from peers import PEERS, FastBP, NumPy, flatten
+
+CHECK_STEPS = 8
+CHECK_TOLERANCE = {"float32": 1e-2, "float64": 1e-8}
+MAX_ADAM_STEPS = 10_000  # in far longer runs the state of dead units decays to denormal numbers, which are slow
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python bench", description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=["layout"], help="names or groups (default: layout)")
+    parser.add_argument("--list", action="store_true", help="print the cases and stop")
+    parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="least time of one round of one peer")
+    parser.add_argument("--dtype", choices=["float32", "float64"], help="instead of the case's own")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    args = parser.parse_args()
+    if args.list:
+        for case in CASES:
+            print(f"{case.group:8}{case}")
+        return
+
+    available = find_peers()
+    environment = describe_environment(available)
+    print(f"{environment['cpu']}, core {pin.CORE}, {environment['date']}, commit {environment['commit']}")
+    print(", ".join(f"{name} {version}" for name, version in environment["versions"].items()))
+    results = []
+    for case in select(args.cases):
+        if args.dtype:
+            case = replace(case, dtype=args.dtype)
+        results.append(measure(case, available, args.rounds, args.seconds))
+        print_case(results[-1])
+    print_table(results)
+    if args.json:
+        args.json.write_text(json.dumps({"environment": environment, "results": results}, indent=1) + "\n")
+
+
+def find_peers():
+    """fastbp and the peers that are installed, fastbp first; the others are named."""
+    available = []
+    for peer in [FastBP, *PEERS]:
+        try:
+            peer.version()
+            available.append(peer)
+        except ImportError as error:
+            print(f"{peer.name}: skipped, {error}")
+    return available
+
+
+def measure(case, available, rounds, seconds):
+    """The result of one case: for each peer its seconds a step in every round, its variant, its disagreement."""
+    X, t = make_data(case)
+    start = make_parameters(case)
+    truth = float64_run(case, X, t, start)
+    peers = {}
+    for peer_class in available:
+        try:
+            peers[peer_class.name] = prepare(peer_class, case, X, t, start, truth, seconds)
+        except AssertionError:
+            raise
+        except Exception as error:  # torch.compile without a C++ compiler, for one
+            print(f"{case.name}: {peer_class.name} skipped, {type(error).__name__}: {str(error).splitlines()[:1]}")
+    for _ in range(rounds):
+        for entry in peers.values():
+            peer = entry["peer"]
+            peer.reset()
+            peer.run(peer.unit)  # the last peer's data leave the caches
+            peer.reset()
+            entry["seconds"].append(time_steps(peer, entry["steps"]))
+    for entry in peers.values():
+        del entry["peer"]
+        entry["median"] = statistics.median(entry["seconds"])
+    return {"case": asdict(case), "flops": case.flops, "peers": peers, **ratios(case, peers)}
+
+
+def prepare(peer_class, case, X, t, start, truth, seconds):
+    """The peer in its fastest variant, checked, with the number of steps that fill a round."""
+    trials = {}
+    for variant in peer_class.variants:
+        peer = peer_class(case, X, t, start, variant)
+        trials[variant] = warm_time(peer, seconds)
+    best = min(trials, key=trials.get)
+    if best != variant:
+        peer = peer_class(case, X, t, start, best)
+        warm_time(peer, seconds)
+    steps = max(1, math.ceil(seconds / trials[best] / peer.unit)) * peer.unit
+    if case.optimizer == "adam":
+        steps = min(steps, max(peer.unit, MAX_ADAM_STEPS // peer.unit * peer.unit))
+    disagreement = check(peer, case, start, truth)
+    return {"peer": peer, "variant": best, "steps": steps, "disagreement": disagreement, "seconds": []}
+
+
+def warm_time(peer, seconds):
+    """Seconds a step once compiled and warm: the best of three short runs."""
+    peer.reset()
+    peer.run(peer.unit)
+    first = time_steps(peer, peer.unit)
+    steps = max(1, round(seconds / 10 / first / peer.unit)) * peer.unit
+    return min(first, time_steps(peer, steps), time_steps(peer, steps))
+
+
+def time_steps(peer, steps):
+    begin = time.perf_counter()
+    peer.run(steps)
+    return (time.perf_counter() - begin) / steps
+
+
+def check_steps(case):
+    return min(CHECK_STEPS, case.batches)
+
+
+def float64_run(case, X, t, start):
+    """The parameters after a few steps in float64."""
+    exact = replace(case, dtype="float64")
+    t = t if t.dtype.kind == "i" else t.astype(float)
+    peer = NumPy(exact, X.astype(float), t, [p.astype(float) for p in start], None)
+    peer.reset()
+    peer.run(check_steps(case))
+    return peer.parameters()
+
+
+def check(peer, case, start, truth):
+    """How far apart the parameters end, relative to how far they went."""
+    peer.reset()
+    peer.run(check_steps(case))
+    apart = np.linalg.norm(peer.parameters() - truth) / np.linalg.norm(truth - flatten(start))
+    assert apart <= CHECK_TOLERANCE[case.dtype], f"{case.name}: {peer.name} computes something else: {apart:.1e} apart"
+    return float(apart)
+
+
+def ratios(case, peers):
+    """GFLOP/s of fastbp, and the best peer's time over fastbp's."""
+    others = {name: entry["median"] for name, entry in peers.items() if name != FastBP.name}
+    if FastBP.name not in peers or not others:
+        return {}
+    own = peers[FastBP.name]["median"]
+    best = min(others, key=others.get)
+    return {"gflops": case.flops / own / 1e9, "best_peer": best, "ratio": others[best] / own}
+
+
+def print_case(result):
+    print(f"\n{result['case']['name']}: {result['case']['activation']} {result['case']['loss']}, ", end="")
+    print(f"batch {result['case']['batch']}, {result['case']['optimizer']}, {result['case']['dtype']}")
+    for name, entry in result["peers"].items():
+        low, high = min(entry["seconds"]), max(entry["seconds"])
+        print(
+            f"  {name:14}{format_time(entry['median']):>10}  ({format_time(low)} to {format_time(high)})  "
+            f"{result['flops'] / entry['median'] / 1e9:6.1f} GFLOP/s  {entry['variant'] or ''}",
+            flush=True,
+        )
+
+
+def print_table(results):
+    """Time a step of each, and what it says."""
+    names = list(dict.fromkeys(name for result in results for name in result["peers"]))
+    header = ["case", *names, "GFLOP/s", "best peer / fastbp"]
+    rows = []
+    for result in results:
+        times = [format_time(result["peers"][n]["median"]) if n in result["peers"] else "-" for n in names]
+        if "ratio" in result:
+            verdict = [f"{result['gflops']:.1f}", f"{result['ratio']:.2f} ({result['best_peer']})"]
+        else:
+            verdict = ["-", "-"]
+        rows.append([result["case"]["name"], *times, *verdict])
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    print()
+    for row in [header, *rows]:
+        name, *cells = (cell.rjust(w) for cell, w in zip(row, widths, strict=True))
+        print("  ".join([name.strip().ljust(widths[0]), *cells]))
+
+
+def format_time(seconds):
+    for unit, scale in (("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3)):
+        if seconds < 1000 * scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def describe_environment(available):
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "cpu": cpu_name(),
+        "core": pin.CORE,
+        "python": platform.python_version(),
+        "commit": commit(),
+        "versions": {peer.name: peer.version() for peer in available},
+        "fastbp_config": fastbp_config() if FastBP in available else None,
+    }
+
+
+def fastbp_config():
+    """What fastbp.show_config() prints: level, threads, build flags."""
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        importlib.import_module("fastbp").show_config()
+    return text.getvalue().splitlines()
+
+
+def cpu_name():
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def commit():
+    """The checkout's commit, marked where the tree differs from it; None outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return None
+
+
+if __name__ == "__main__":
+    main()

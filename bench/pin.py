@@ -1,0 +1,11 @@
+"""Import this before NumPy, torch or JAX: one core, and no library starts threads on it."""
+
+import os
+
+CORE = None
+if hasattr(os, "sched_setaffinity"):
+    CORE = max(os.sched_getaffinity(0))  # not 0, where interrupts go first
+    os.sched_setaffinity(0, {CORE})
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTBP_THREADS"):
+    os.environ[name] = "1"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
