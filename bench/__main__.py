@@ -30,7 +30,9 @@ from cases import CASES, make_data, make_parameters, select
 from peers import PEERS, FastBP, NumPy, flatten
 
 CHECK_STEPS = 8
-CHECK_TOLERANCE = {"float32": 1e-2, "float64": 1e-8}
+# float32: Adam's first steps move an entry by lr whatever the size of its gradient, so that one relu unit which rounding
+# puts on the other side of its kink is seen (1.1e-2 in torch and JAX on 1024x4-10; 1e-4 or less elsewhere).
+CHECK_TOLERANCE = {"float32": 3e-2, "float64": 1e-10}
 MAX_ADAM_STEPS = 10_000  # in far longer runs the state of dead units decays to denormal numbers, which are slow
 
 

@@ -1,0 +1,14 @@
+"""fastbp: multilayer perceptrons trained on the CPU by backpropagation written out by hand."""
+
+from .config import show_config
+from .errors import DivergedError
+from .layers import Dense
+from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Hinge, Huber, Poisson, Quantile
+from .network import Network
+from .optimizers import SGD, Adam, AdamW
+from .version import __version__
+
+__all__ = [
+    "MAE", "MSE", "SGD", "Adam", "AdamW", "BinaryCrossEntropy", "CrossEntropy", "Dense", "DivergedError", "Hinge", "Huber",
+    "Network", "Poisson", "Quantile", "__version__", "show_config",
+]  # fmt: skip

@@ -1,0 +1,87 @@
+"""Checks of single arguments. Each names the argument, what was expected and what came."""
+
+import difflib
+import math
+import operator
+
+import numpy as np
+
+
+def integer(name, value, lowest):
+    """value as an int, at least `lowest`."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r} of type {type(value).__name__}") from None
+    if number < lowest:
+        raise ValueError(f"{name}: expected an integer >= {lowest}, got {number}")
+    return number
+
+
+def positive_int(name, value):
+    return integer(name, value, 1)
+
+
+def optional_positive_int(name, value):
+    return None if value is None else positive_int(name, value)
+
+
+def seed(name, value):
+    return None if value is None else integer(name, value, 0)
+
+
+def boolean(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def real(name, value, *, least=None, above=None, below=None, most=None):
+    """value as a finite float within the bounds (`above` and `below` are excluded)."""
+    if isinstance(value, (bool, np.bool_, str, bytes, complex)):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r} of type {type(value).__name__}") from None
+    bounds = []
+    if least is not None:
+        bounds.append((f">= {least:g}", number >= least))
+    if above is not None:
+        bounds.append((f"> {above:g}", number > above))
+    if below is not None:
+        bounds.append((f"< {below:g}", number < below))
+    if most is not None:
+        bounds.append((f"<= {most:g}", number <= most))
+    if not math.isfinite(number) or not all(holds for _, holds in bounds):
+        wanted = " and ".join(text for text, _ in bounds)
+        raise ValueError(f"{name}: expected a finite number{' ' + wanted if wanted else ''}, got {number!r}")
+    return number
+
+
+def optional_real(name, value, **bounds):
+    return None if value is None else real(name, value, **bounds)
+
+
+def choice(name, value, choices):
+    """value, which must be one of `choices`."""
+    if isinstance(value, (str, int, bool)) and value in choices:
+        return value
+    listed = ", ".join(repr(c) for c in choices)
+    near = difflib.get_close_matches(value, [c for c in choices if isinstance(c, str)], 1) if isinstance(value, str) else []
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    kind = ValueError if isinstance(value, (str, int)) else TypeError
+    raise kind(f"{name}: expected one of {listed}, got {value!r}{hint}")
+
+
+def dtype(name, value):
+    """numpy.dtype float32 or float64."""
+    try:
+        given = np.dtype(value) if value is not None else None
+    except TypeError:
+        given = None
+    if given is None or given.name not in ("float32", "float64"):
+        raise ValueError(f"{name}: expected 'float32' or 'float64', got {value!r}")
+    return np.dtype(given.name)
