@@ -4,8 +4,9 @@ import threading
 
 import numpy as np
 
-from . import checks, config, data, losses, metrics, optimizers, training
+from . import checks, config, data, losses, optimizers, training
 from .layers import ACTIVATIONS, Dense, initial_weights
+from .metrics import resolve as resolve_metrics
 
 
 class Network:
@@ -336,7 +337,7 @@ class Network:
         dict of str to float
             ``"loss"`` and one entry per metric.
         """
-        functions = metrics_of(metrics)
+        functions = resolve_metrics(metrics)
         X = data.inputs(X, self.n_inputs, self.dtype)
         targets = data.targets(y, X.shape[0], self.n_outputs, self.objective, self.dtype)
         report = {"loss": self.loss(X, y)}
@@ -468,8 +469,3 @@ def resolve_layers(layers, activation, output, objective, bias, init):
             f"got {resolved[-1].activation!r}"
         )
     return tuple(resolved)
-
-
-def metrics_of(names):
-    """Pairs (name, function) of what `evaluate` was asked for."""
-    return metrics.resolve(names)
