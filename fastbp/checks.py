@@ -14,7 +14,7 @@ def integer(name, value, lowest):
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r} of type {type(value).__name__}") from None
+        raise TypeError(f"{name}: expected an integer, got {described(value)}") from None
     if number < lowest:
         raise ValueError(f"{name}: expected an integer >= {lowest}, got {number}")
     return number
@@ -38,31 +38,32 @@ def boolean(name, value):
     return bool(value)
 
 
-def real(name, value, *, least=None, above=None, below=None, most=None):
+def number(name, value, *, at_least=None, above=None, below=None, at_most=None):
     """value as a finite float within the bounds (`above` and `below` are excluded)."""
     if isinstance(value, (bool, np.bool_, str, bytes, complex)):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     try:
-        number = float(value)
+        converted = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number, got {value!r} of type {type(value).__name__}") from None
-    bounds = []
-    if least is not None:
-        bounds.append((f">= {least:g}", number >= least))
-    if above is not None:
-        bounds.append((f"> {above:g}", number > above))
-    if below is not None:
-        bounds.append((f"< {below:g}", number < below))
-    if most is not None:
-        bounds.append((f"<= {most:g}", number <= most))
-    if not math.isfinite(number) or not all(holds for _, holds in bounds):
-        wanted = " and ".join(text for text, _ in bounds)
-        raise ValueError(f"{name}: expected a finite number{' ' + wanted if wanted else ''}, got {number!r}")
-    return number
+        raise TypeError(f"{name}: expected a number, got {described(value)}") from None
+    bounds = [
+        (f">= {at_least}", at_least is None or converted >= at_least, at_least),
+        (f"> {above}", above is None or converted > above, above),
+        (f"< {below}", below is None or converted < below, below),
+        (f"<= {at_most}", at_most is None or converted <= at_most, at_most),
+    ]
+    if not math.isfinite(converted) or not all(holds for _, holds, _ in bounds):
+        wanted = " and ".join(text for text, _, bound in bounds if bound is not None)
+        raise ValueError(f"{name}: expected a finite number{' ' + wanted if wanted else ''}, got {converted!r}")
+    return converted
 
 
-def optional_real(name, value, **bounds):
-    return None if value is None else real(name, value, **bounds)
+def described(value):
+    """value in a few words, for messages."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} of type {type(value).__name__}"
 
 
 def choice(name, value, choices):

@@ -4,6 +4,7 @@ import numpy as np
 
 from . import checks
 from .layers import Dense
+from .losses import Loss
 
 ROWS_PER_LOOK = 1 << 16  # numbers looked at in one go for NaN and infinity: no temporary larger than this
 
@@ -102,7 +103,7 @@ def targets(y, n_rows, n_outputs, loss, dtype, name="y"):
     ndarray
         (n, n_outputs) of the dtype; class labels as int32 (n,). For a loss object of one's own, y as an array, as it came.
     """
-    if loss.name not in RULES:
+    if not isinstance(loss, Loss):
         array = np.asarray(y)
         row_count(name, np.atleast_1d(array), n_rows)
         return array

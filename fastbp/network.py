@@ -458,12 +458,12 @@ def resolve_layers(layers, activation, output, objective, bias, init):
                 )
             resolved.append(layer)
         else:
-            name = (output or objective.default_output) if last else names[k]
+            name = (output or getattr(objective, "default_output", "identity")) if last else names[k]
             argument = "output" if last else "activation"
             checks.choice(argument, name, ACTIVATIONS)
             resolved.append(Dense(checks.positive_int(f"layers[{k + 1}]", layer), name, bias=bias, init=init))
-    own = objective.default_output
-    if objective.from_logits and resolved[-1].activation not in (own, "identity"):
+    own = getattr(objective, "default_output", "identity")
+    if getattr(objective, "from_logits", False) and resolved[-1].activation not in (own, "identity"):
         raise ValueError(
             f"output: {objective.name} is computed from logits and goes with {own!r} or 'identity', "
             f"got {resolved[-1].activation!r}"
