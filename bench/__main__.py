@@ -53,6 +53,7 @@ def main():
     available = find_peers()
     environment = describe_environment(available)
     print(f"{environment['cpu']}, core {pin.CORE}, {environment['date']}, commit {environment['commit']}")
+    print("fastbp level:", environment["level"])
     print(", ".join(f"{name} {version}" for name, version in environment["versions"].items()))
     results = []
     for case in select(args.cases):
@@ -207,6 +208,7 @@ def format_time(seconds):
 
 
 def describe_environment(available):
+    config = fastbp_config() if FastBP in available else {}
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
@@ -214,15 +216,16 @@ def describe_environment(available):
         "python": platform.python_version(),
         "commit": commit(),
         "versions": {peer.name: peer.version() for peer in available},
-        "fastbp_config": fastbp_config() if FastBP in available else None,
+        "level": config.get("level"),
+        "fastbp_config": config,
     }
 
 
 def fastbp_config():
     """What fastbp.show_config() prints: level, threads, build flags."""
-    with contextlib.redirect_stdout(io.StringIO()) as text:
-        importlib.import_module("fastbp").show_config()
-    return text.getvalue().splitlines()
+    text = io.StringIO()
+    importlib.import_module("fastbp").show_config(file=text)
+    return dict(line.split(maxsplit=1) for line in text.getvalue().splitlines())
 
 
 def cpu_name():
