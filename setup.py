@@ -42,10 +42,15 @@ DIRECTIVES = {
 
 
 def levels():
+    """The levels of this machine; FASTBP_BUILD_LEVELS="v3,v4" builds only those, for a short edit loop."""
     machine = platform.machine().lower()
+    all_levels = GENERIC_LEVELS
     if machine in ("x86_64", "amd64"):
-        return X86_LEVELS
-    return ARM_LEVELS if machine in ("aarch64", "arm64") else GENERIC_LEVELS
+        all_levels = X86_LEVELS
+    elif machine in ("aarch64", "arm64"):
+        all_levels = ARM_LEVELS
+    wanted = os.environ.get("FASTBP_BUILD_LEVELS")
+    return {name: all_levels[name] for name in wanted.split(",")} if wanted else all_levels
 
 
 def extensions():

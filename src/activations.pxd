@@ -2,7 +2,7 @@
 #
 # h' is written in terms of z where it can be had from z alone; gelu, gelu_tanh, silu and softplus need y, which the plan
 # then keeps (plan.keeps_y). Definitions and defaults are torch's. At kinks h' is torch's too: 0 for relu and hard_sigmoid,
-# the slope of the left side for leaky_relu.
+# the slope of the left side for leaky_relu and selu.
 
 from simd cimport (real, vec, VL, v_load, v_store, v_splat, v_zero, v_max, v_min, v_abs, v_where_less, v_where_first,
                    v_exp, v_expm1, v_tanh, v_sigmoid, v_erf, v_softplus, v_sum, v_largest)
@@ -48,7 +48,7 @@ cdef inline vec h(const int kind, vec y) noexcept nogil:
     if kind == SIGMOID:
         return v_sigmoid(y)
     if kind == HARD_SIGMOID:
-        return v_min(one, v_max(v_zero(), SIXTH * y + HALF))
+        return v_min(one, v_max(v_zero(), SIXTH * (y + 3)))           # exact at both ends
     if kind == TANH:
         return v_tanh(y)
     if kind == SOFTSIGN:
@@ -68,7 +68,7 @@ cdef inline vec slope(const int kind, vec y, vec z) noexcept nogil:
     if kind == ELU:                                             # e^y = z + 1
         return v_where_less(z, v_zero(), z + ONE, one)
     if kind == SELU:
-        return v_where_less(z, v_zero(), z + SELU_SCALE * SELU_ALPHA, v_splat(SELU_SCALE))
+        return v_where_less(v_zero(), z, v_splat(SELU_SCALE), z + SELU_SCALE * SELU_ALPHA)
     if kind == GELU:                                            # Phi(y) + y phi(y)
         return normal_cdf(y) + y * INV_SQRT_2PI * v_exp(-HALF * y * y)
     if kind == GELU_TANH:
