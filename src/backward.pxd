@@ -5,6 +5,7 @@
 
 from simd cimport (real, vec, VL, PAIR, ends, zero_lanes, v_load, v_store, v_store_first, v_load_first, v_zero,
                    product_by_rows, product_by_features)
+from clock cimport lap, WEIGHT_GRADIENT, INPUT_GRADIENT
 from names cimport IDENTITY, SOFTMAX
 from plan cimport Plan, Layer, KC, blocks, one_row, panels, slivers, vectors_of, least
 from activations cimport apply_slope, softmax_slope
@@ -96,10 +97,12 @@ cdef inline const real *backward(const Plan *plan, const real *parameters, real 
             if layer.bias >= 0:
                 bias_gradient(layer, delta, plan.stride, rows, resume, gradient + layer.bias)
             weight_gradient(layer, delta, layer_input(plan, arena, l), plan.stride, rows, resume, gradient + layer.weight)
+            lap(plan.clock, WEIGHT_GRADIENT)
         if l > 0 or want_input_gradient:
             input_gradient(plan, layer, parameters, arena, delta, dx, rows)
             if l > 0:
                 through_activation(plan, &plan.layers[l - 1], arena, dx, rows)
+            lap(plan.clock, INPUT_GRADIENT)
             spare = delta
             delta = dx
             dx = spare

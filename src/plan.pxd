@@ -7,6 +7,7 @@
 # PAIR inputs, (O, lanes), for dL/dx = W^T dL/dy. docs/layout.md has the measurements behind this.
 
 from simd cimport real, VL, PAIR, REAL_BITS
+from clock cimport Clock
 from names cimport GELU, GELU_TANH, SILU, SOFTPLUS
 
 cdef enum:
@@ -45,6 +46,7 @@ cdef struct Plan:
     long delta          # two buffers as wide as the widest layer; they take turns as dL/dy
     long delta_size
     long size           # of the arena, in numbers
+    Clock *clock        # NULL but in Engine.profile
 
 
 cdef inline long blocks(long n, long size) noexcept nogil:

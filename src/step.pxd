@@ -1,6 +1,7 @@
 # One training step, read top to bottom: weights are packed, each block of rows goes forward, through the loss and back,
 # the gradient is looked at, the parameters are updated.
 
+from clock cimport start, lap, PACK, GATHER, FORWARD, LOSS, INPUT_GRADIENT, UPDATE
 from simd cimport real, vec, VL, v_load, v_store, v_splat, v_zero, v_where_first, v_largest
 from names cimport GIVEN_DELTA, CLASS_HINGE, CROSS_ENTROPY, ADAM, ADAMW, SGD
 from plan cimport Layer, Plan, blocks, least, one_row, panels
@@ -99,8 +100,11 @@ cdef inline double batch_gradient(const Plan *plan, const real *parameters, cons
         begin = first + block * plan.block_rows
         n = least(plan.block_rows, first + rows - begin)
         take_block(plan, data, arena, begin, n, scale)
+        lap(plan.clock, GATHER)
         forward(plan, parameters, arena, n, plan.from_logits)
+        lap(plan.clock, FORWARD)
         loss += loss_and_delta(plan, arena, n, arena + plan.delta)
+        lap(plan.clock, LOSS)
         backward(plan, parameters, arena, n, begin > first, False, gradient)
     return loss
 
@@ -136,11 +140,14 @@ cdef inline bint train_step(const Plan *plan, const Data *data, real *arena, lon
     """One step on rows first .. first + rows - 1 of the order: complete, or not at all (False: it would diverge)."""
     if one_row(plan) and o.kind == SGD and o.momentum == 0:
         return online_step(plan, data, arena, first, o, parameters, loss)
+    start(plan.clock)
     pack_weights(plan, parameters, arena, True, False)
+    lap(plan.clock, PACK)
     loss[0] = batch_gradient(plan, parameters, data, arena, first, rows, rows, gradient)
     if not advance(o, squared_norm(gradient, padded), loss[0]):
         return False
     o.largest_parameter = sgd(o, parameters, gradient, padded) if o.kind == SGD else adam(o, parameters, gradient, padded)
+    lap(plan.clock, UPDATE)
     return True
 
 
@@ -151,9 +158,13 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
     cdef const Layer *layer
     cdef real *delta = arena + plan.layers[last].delta
     cdef double norm = 0
+    start(plan.clock)
     take_block(plan, data, arena, row, 1, per_row(plan))
+    lap(plan.clock, GATHER)
     forward(plan, parameters, arena, 1, plan.from_logits)
+    lap(plan.clock, FORWARD)
     loss[0] = loss_and_delta(plan, arena, 1, delta)
+    lap(plan.clock, LOSS)
     if not plan.from_logits:
         through_activation(plan, &plan.layers[last], arena, delta, 1)
     for l in range(last, -1, -1):
@@ -164,9 +175,11 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
         if l > 0:
             row_input_gradient(layer, parameters, delta, arena + plan.layers[l - 1].delta)
             through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 1)
+    lap(plan.clock, INPUT_GRADIENT)
     if not advance(o, norm, loss[0]):
         return False
     o.largest_parameter = update_by_row(plan, arena, o, parameters)
+    lap(plan.clock, UPDATE)
     return True
 
 
