@@ -9,7 +9,7 @@ from clock cimport lap, WEIGHT_GRADIENT, INPUT_GRADIENT
 from names cimport IDENTITY, SOFTMAX
 from plan cimport Plan, Layer, KC, blocks, one_row, panels, slivers, vectors_of, least
 from activations cimport apply_slope, softmax_slope
-from row cimport row_input_gradient
+from row cimport Rows, row_input_gradient, rows_of
 from forward cimport layer_input, INFINITY
 
 
@@ -52,9 +52,11 @@ cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real
     cdef long stride = plan.stride, O = layer.outputs, block, o, depth, sliver, i
     cdef int vectors
     cdef ends e
+    cdef Rows weights
     e.floor = -INFINITY
     if one_row(plan):
-        row_input_gradient(layer, parameters, delta, dx)
+        weights = rows_of(plan, layer, parameters, arena)
+        row_input_gradient(&weights, delta, dx, O)
         return
     for block in range(blocks(O, KC)):
         o = block * KC

@@ -19,7 +19,8 @@ from optimizers cimport Optimizer, largest
 from pack cimport pack_weights, unpack_rows
 from plan cimport CACHE_LINE, Layer, Plan, block_rows, blocks, least, make_plan
 from simd cimport REAL_BITS, VL, real
-from step cimport Data, batch_gradient, batch_loss, train_step
+from row cimport load_rows, store_rows
+from step cimport Data, batch_gradient, batch_loss, train_step, trains_by_row
 from forward cimport forward
 from pack cimport pack_rows
 from backward cimport backward
@@ -404,6 +405,9 @@ cdef class Engine:
                 if first == 0:
                     self.optimizer.largest_parameter = largest(self.parameters.data, self.parameters_padded())
                     self.optimizer.largest_first = largest(self.first.data, self.first_padded())
+                scratch.plan.padded_rows = trains_by_row(&scratch.plan, &self.optimizer)
+                if scratch.plan.padded_rows:
+                    load_rows(&scratch.plan, self.parameters.data, scratch.arena)
                 deadline = seconds_now() + SECONDS_BETWEEN_SIGNALS
                 done = 0
                 while first < rows:
@@ -419,6 +423,9 @@ cdef class Engine:
                         done = 0
                         if self.waiting or seconds_now() > deadline:
                             break
+                if scratch.plan.padded_rows:
+                    store_rows(&scratch.plan, scratch.arena, self.parameters.data)
+                    scratch.plan.padded_rows = False
             self.own = scratch
             self.write_end()
             PyErr_CheckSignals()

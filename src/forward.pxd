@@ -4,7 +4,7 @@ from simd cimport real, vec, VL, PAIR, ends, product_by_rows
 from names cimport IDENTITY, RELU, SOFTMAX
 from plan cimport Plan, Layer, KC, blocks, one_row, panels, slivers, vectors_of, least
 from activations cimport apply_h, softmax
-from row cimport row_forward
+from row cimport Rows, clear_tail, row_forward, rows_of
 
 cdef extern from "math.h" nogil:
     const float INFINITY
@@ -44,9 +44,12 @@ cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activat
     """z = h(y), y = W x + b; x, y, z in panels."""
     cdef real *y = arena + layer.y
     cdef real *z = arena + layer.z
+    cdef Rows weights
     if one_row(plan):
-        row_forward(layer, parameters, x, y)
+        weights = rows_of(plan, layer, parameters, arena)
+        row_forward(&weights, x, y, layer.outputs)
         apply_h(activation, y, z, panels(layer.outputs))
+        clear_tail(z, layer.outputs)
     else:
         block_forward(plan, layer, activation, x, arena, rows)
     if activation == SOFTMAX:

@@ -23,6 +23,8 @@ cdef struct Layer:
     long bias           # offset of b (O,), or -1: no bias
     # offsets in the arena
     long bias_lanes     # (panels * VL,) b, or zeros
+    long rows           # W with rows padded to whole vectors, row_stride apart (row.pxd)
+    long row_stride
     long forward_weight # W packed for y = W x
     long backward_weight # W packed for dL/dx = W^T dL/dy
     long y              # panels of O; the same place as z where h' follows from z
@@ -46,6 +48,7 @@ cdef struct Plan:
     long delta          # two buffers as wide as the widest layer; they take turns as dL/dy
     long delta_size
     long size           # of the arena, in numbers
+    bint padded_rows    # one row at a time: W and b are in the padded copy (row.pxd), not in the flat parameters
     Clock *clock        # NULL but in Engine.profile
 
 
@@ -77,6 +80,11 @@ cdef inline long take(Plan *plan, long size) noexcept nogil:
     return start
 
 
+cdef inline long off_page(long stride) noexcept nogil:
+    """A stride that is no multiple of 4 KiB: those fall into the same cache sets."""
+    return stride + CACHE_LINE * 8 // REAL_BITS if stride * (REAL_BITS // 8) % 4096 == 0 else stride
+
+
 cdef inline long block_rows(long batch_rows) noexcept nogil:
     return least(batch_rows, MAX_BLOCK_ROWS)
 
@@ -93,8 +101,8 @@ cdef inline void make_plan(Plan *plan, long batch_rows) noexcept nogil:
     cdef int i
     plan.size = 0
     plan.block_rows = block_rows(batch_rows)
-    # one cache line more than the rows need: strides that are multiples of 4 KiB would fall into the same cache sets
-    plan.stride = plan.block_rows * VL + CACHE_LINE * 8 // REAL_BITS
+    plan.stride = off_page(plan.block_rows * VL)
+    plan.padded_rows = False
     if one_row(plan):
         plan.stride = VL
     for i in range(plan.n_layers):
@@ -102,7 +110,10 @@ cdef inline void make_plan(Plan *plan, long batch_rows) noexcept nogil:
         widest = layer.outputs if layer.outputs > widest else widest
         layer.bias_lanes = take(plan, panels(layer.outputs) * VL)
         layer.delta = take(plan, panels(layer.outputs) * VL)
-        if not one_row(plan):
+        if one_row(plan):
+            layer.row_stride = off_page(panels(layer.inputs) * VL)
+            layer.rows = take(plan, layer.outputs * layer.row_stride)
+        else:
             layer.forward_weight = take(plan, slivers(layer.outputs) * PAIR * layer.inputs)
             layer.backward_weight = take(plan, slivers(layer.inputs) * PAIR * layer.outputs)
     plan.x = take(plan, panels(plan.layers[0].inputs) * plan.stride)

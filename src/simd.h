@@ -22,13 +22,35 @@ typedef double real;
 typedef int64_t whole;
 #endif
 
-enum { VL = VECTOR_BYTES / (REAL_BITS / 8) };
+#define LANES (VECTOR_BYTES * 8 / REAL_BITS)
+enum { VL = LANES };
 
 typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef whole ivec __attribute__((vector_size(VECTOR_BYTES)));
 typedef real unaligned_vec __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BITS / 8), may_alias));
 
 #define FASTBP_INLINE static inline __attribute__((always_inline, unused))
+
+/* SHUFFLE(a, b, F): lane i from lane F(i) of a, or of b where F(i) >= LANES. The indices are written out for the
+ * compiler: those that a loop computes are looked up at run time. */
+#if LANES == 2
+#define EACH_LANE(F) F(0), F(1)
+#elif LANES == 4
+#define EACH_LANE(F) F(0), F(1), F(2), F(3)
+#elif LANES == 8
+#define EACH_LANE(F) F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7)
+#else
+#define EACH_LANE(F) F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12), F(13), F(14), F(15)
+#endif
+#if defined(__clang__)
+#define SHUFFLE(a, b, F) __builtin_shufflevector(a, b, EACH_LANE(F))
+#else
+#define SHUFFLE(a, b, F) __builtin_shuffle(a, b, (ivec){EACH_LANE(F)})
+#endif
+#define ITSELF(i) i
+#define AHEAD_2(i) (i + 2) % LANES
+#define AHEAD_4(i) (i + 4) % LANES
+#define AHEAD_8(i) (i + 8) % LANES
 
 FASTBP_INLINE vec v_load(const real *p) { return *(const unaligned_vec *)p; }
 
@@ -40,13 +62,79 @@ FASTBP_INLINE vec v_zero(void) { return (vec){0}; }
 
 FASTBP_INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 
+/* MM(verb): the x86 intrinsic of that verb for a vec. Where it beats what the compiler makes of plain C, it is used. */
+#if defined(__x86_64__)
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+#define MM(verb) _mm512_##verb##_ps
+#elif VECTOR_BYTES == 64
+#define MM(verb) _mm512_##verb##_pd
+#elif VECTOR_BYTES == 32 && REAL_BITS == 32
+#define MM(verb) _mm256_##verb##_ps
+#elif VECTOR_BYTES == 32
+#define MM(verb) _mm256_##verb##_pd
+#elif REAL_BITS == 32
+#define MM(verb) _mm_##verb##_ps
+#else
+#define MM(verb) _mm_##verb##_pd
+#endif
+#endif
+
+/* The mask of lanes 0 .. n-1. */
+FASTBP_INLINE ivec v_first(long n) { return (ivec){EACH_LANE(ITSELF)} < (whole)n; }
+
 /* Lanes where `mask` is all ones come from a, the others from b. */
-FASTBP_INLINE vec v_select(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+FASTBP_INLINE vec v_select(ivec mask, vec a, vec b)
+{
+#if defined(MM) && VECTOR_BYTES < 64
+    return MM(blendv)(b, a, (vec)mask);
+#else
+    return (vec)((mask & (ivec)a) | (~mask & (ivec)b));
+#endif
+}
 
-/* The larger; a NaN in b is kept, as the hardware's max does with its second operand. */
-FASTBP_INLINE vec v_max(vec a, vec b) { return v_select(a > b, a, b); }
+/* a < b ? then : otherwise, lane by lane. */
+FASTBP_INLINE vec v_where_less(vec a, vec b, vec then, vec otherwise)
+{
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), otherwise, then);
+#elif VECTOR_BYTES == 64
+    return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), otherwise, then);
+#else
+    return v_select(a < b, then, otherwise);
+#endif
+}
 
-FASTBP_INLINE vec v_min(vec a, vec b) { return v_select(a < b, a, b); }
+/* `then` in lanes 0 .. n-1, `otherwise` in the others. */
+FASTBP_INLINE vec v_where_first(long n, vec then, vec otherwise)
+{
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+    return _mm512_mask_blend_ps((__mmask16)((1u << n) - 1), otherwise, then);
+#elif VECTOR_BYTES == 64
+    return _mm512_mask_blend_pd((__mmask8)((1u << n) - 1), otherwise, then);
+#else
+    return v_select(v_first(n), then, otherwise);
+#endif
+}
+
+/* a > b ? a : b, so that a NaN in either gives b. */
+FASTBP_INLINE vec v_max(vec a, vec b)
+{
+#if defined(MM)
+    return MM(max)(a, b);
+#else
+    return v_select(a > b, a, b);
+#endif
+}
+
+/* a < b ? a : b. */
+FASTBP_INLINE vec v_min(vec a, vec b)
+{
+#if defined(MM)
+    return MM(min)(a, b);
+#else
+    return v_select(a < b, a, b);
+#endif
+}
 
 FASTBP_INLINE ivec v_sign_bit(void) { return (ivec)v_splat((real)-0.0); }
 
@@ -60,14 +148,8 @@ FASTBP_INLINE vec v_copysign(vec magnitude, vec sign)
 
 FASTBP_INLINE vec v_sqrt(vec a)
 {
-#if defined(__AVX512F__) && VECTOR_BYTES == 64 && REAL_BITS == 32
-    return (vec)_mm512_sqrt_ps((__m512)a);
-#elif defined(__AVX512F__) && VECTOR_BYTES == 64
-    return (vec)_mm512_sqrt_pd((__m512d)a);
-#elif defined(__AVX__) && VECTOR_BYTES == 32 && REAL_BITS == 32
-    return (vec)_mm256_sqrt_ps((__m256)a);
-#elif defined(__AVX__) && VECTOR_BYTES == 32
-    return (vec)_mm256_sqrt_pd((__m256d)a);
+#if defined(MM)
+    return MM(sqrt)(a);
 #else
     for (int i = 0; i < VL; i++) /* -fno-math-errno turns this into the vector instruction */
         a[i] = REAL_BITS == 32 ? (real)__builtin_sqrtf((float)a[i]) : (real)__builtin_sqrt((double)a[i]);
@@ -75,30 +157,15 @@ FASTBP_INLINE vec v_sqrt(vec a)
 #endif
 }
 
-/* The mask of lanes 0 .. n-1. */
-FASTBP_INLINE ivec v_first(long n)
-{
-    ivec lane;
-    for (int i = 0; i < VL; i++)
-        lane[i] = i;
-    return lane < (whole)n;
-}
-
-FASTBP_INLINE vec v_where_less(vec a, vec b, vec then, vec otherwise) { return v_select(a < b, then, otherwise); }
-
-FASTBP_INLINE vec v_where_first(long n, vec then, vec otherwise) { return v_select(v_first(n), then, otherwise); }
-
 /* The first n lanes from memory, zeros in the others; nothing past p[n-1] is touched. 0 <= n <= VL. */
 FASTBP_INLINE vec v_load_first(const real *p, long n)
 {
-#if defined(__AVX512F__) && VECTOR_BYTES == 64 && REAL_BITS == 32
-    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
-#elif defined(__AVX512F__) && VECTOR_BYTES == 64
-    return (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
-#elif defined(__AVX2__) && VECTOR_BYTES == 32 && REAL_BITS == 32
-    return (vec)_mm256_maskload_ps(p, (__m256i)v_first(n));
-#elif defined(__AVX2__) && VECTOR_BYTES == 32
-    return (vec)_mm256_maskload_pd(p, (__m256i)v_first(n));
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif VECTOR_BYTES == 64
+    return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+#elif defined(__AVX2__)
+    return MM(maskload)(p, (__m256i)v_first(n));
 #else
     vec a = {0};
     memcpy(&a, p, (size_t)n * sizeof(real));
@@ -109,14 +176,12 @@ FASTBP_INLINE vec v_load_first(const real *p, long n)
 /* Stores the first n lanes; nothing past p[n-1] is touched. 0 <= n <= VL. */
 FASTBP_INLINE void v_store_first(real *p, vec a, long n)
 {
-#if defined(__AVX512F__) && VECTOR_BYTES == 64 && REAL_BITS == 32
-    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)a);
-#elif defined(__AVX512F__) && VECTOR_BYTES == 64
-    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)a);
-#elif defined(__AVX2__) && VECTOR_BYTES == 32 && REAL_BITS == 32
-    _mm256_maskstore_ps(p, (__m256i)v_first(n), (__m256)a);
-#elif defined(__AVX2__) && VECTOR_BYTES == 32
-    _mm256_maskstore_pd(p, (__m256i)v_first(n), (__m256d)a);
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a);
+#elif VECTOR_BYTES == 64
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), a);
+#elif defined(__AVX2__)
+    MM(maskstore)(p, (__m256i)v_first(n), a);
 #else
     memcpy(p, &a, (size_t)n * sizeof(real));
 #endif
@@ -125,20 +190,30 @@ FASTBP_INLINE void v_store_first(real *p, vec a, long n)
 /* The sum of all lanes: upper half onto lower half, until one is left. The order is part of the results. */
 FASTBP_INLINE real v_sum(vec a)
 {
-    real lane[VL];
-    memcpy(lane, &a, sizeof a);
-    for (int half = VL / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            lane[i] += lane[i + half];
-    return lane[0];
+#if LANES > 8
+    a += SHUFFLE(a, a, AHEAD_8);
+#endif
+#if LANES > 4
+    a += SHUFFLE(a, a, AHEAD_4);
+#endif
+#if LANES > 2
+    a += SHUFFLE(a, a, AHEAD_2);
+#endif
+    return a[0] + a[1];
 }
 
 FASTBP_INLINE real v_largest(vec a)
 {
-    real largest = a[0];
-    for (int i = 1; i < VL; i++)
-        largest = a[i] > largest ? a[i] : largest;
-    return largest;
+#if LANES > 8
+    a = v_max(SHUFFLE(a, a, AHEAD_8), a);
+#endif
+#if LANES > 4
+    a = v_max(SHUFFLE(a, a, AHEAD_4), a);
+#endif
+#if LANES > 2
+    a = v_max(SHUFFLE(a, a, AHEAD_2), a);
+#endif
+    return a[0] > a[1] ? a[0] : a[1];
 }
 
 #endif

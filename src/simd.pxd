@@ -30,6 +30,10 @@ cdef extern from "transcendental.h" nogil:
     vec v_erf(vec x)
     vec v_softplus(vec x)
 
+cdef extern from "dots.h" nogil:
+    real dot(const real *w, const real *x, long n)
+    vec dots(const real *W, long stride, long rows, const real *x, long n)
+
 cdef extern from "transpose.h" nogil:
     void transpose_block(const real *source, long source_stride, long rows, long columns, real *target, long target_stride)
 

@@ -8,8 +8,8 @@ from plan cimport Layer, Plan, blocks, least, one_row, panels
 from pack cimport pack_rows, pack_weights
 from forward cimport forward, layer_input
 from losses cimport loss_and_delta
-from backward cimport backward, through_activation
-from row cimport row_input_gradient, row_update, squared_norm_of_row
+from backward cimport backward, input_gradient, through_activation
+from row cimport clear_tail, squared_norm_of_row, update_rows
 from optimizers cimport Optimizer, squared_norm, sgd, adam
 from libc.math cimport sqrt, fabs, isfinite, fmin, pow
 
@@ -135,11 +135,16 @@ cdef inline bint advance(Optimizer *o, double squared_norm_of_gradient, double l
     return True
 
 
+cdef inline bint trains_by_row(const Plan *plan, const Optimizer *o) noexcept nogil:
+    """Whether steps are `online_step`s, between load_rows and store_rows."""
+    return one_row(plan) and o.kind == SGD and o.momentum == 0
+
+
 cdef inline bint train_step(const Plan *plan, const Data *data, real *arena, long first, long rows, Optimizer *o,
                             real *parameters, real *gradient, long padded, double *loss) noexcept nogil:
     """One step on rows first .. first + rows - 1 of the order: complete, or not at all (False: it would diverge)."""
-    if one_row(plan) and o.kind == SGD and o.momentum == 0:
-        return online_step(plan, data, arena, first, o, parameters, loss)
+    if plan.padded_rows:
+        return online_step(plan, data, arena, first, o, loss)
     start(plan.clock)
     pack_weights(plan, parameters, arena, True, False)
     lap(plan.clock, PACK)
@@ -151,17 +156,17 @@ cdef inline bint train_step(const Plan *plan, const Data *data, real *arena, lon
     return True
 
 
-cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, long row, Optimizer *o, real *parameters,
-                             double *loss) noexcept nogil:
+cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, long row, Optimizer *o, double *loss) noexcept nogil:
     """One step of plain SGD on one row: the rank-one gradient delta x^T is never stored, |delta x^T| = |delta| |x|."""
     cdef int l, last = plan.n_layers - 1
     cdef const Layer *layer
     cdef real *delta = arena + plan.layers[last].delta
+    cdef vec largest = v_zero()
     cdef double norm = 0
     start(plan.clock)
     take_block(plan, data, arena, row, 1, per_row(plan))
     lap(plan.clock, GATHER)
-    forward(plan, parameters, arena, 1, plan.from_logits)
+    forward(plan, NULL, arena, 1, plan.from_logits)
     lap(plan.clock, FORWARD)
     loss[0] = loss_and_delta(plan, arena, 1, delta)
     lap(plan.clock, LOSS)
@@ -170,33 +175,17 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
     for l in range(last, -1, -1):
         layer = &plan.layers[l]
         delta = arena + layer.delta
+        clear_tail(delta, layer.outputs)
         norm += squared_norm_of_row(delta, layer.outputs) * (
             squared_norm_of_row(layer_input(plan, arena, l), layer.inputs) + (1 if layer.bias >= 0 else 0))
         if l > 0:
-            row_input_gradient(layer, parameters, delta, arena + plan.layers[l - 1].delta)
+            input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1)
             through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 1)
     lap(plan.clock, INPUT_GRADIENT)
     if not advance(o, norm, loss[0]):
         return False
-    o.largest_parameter = update_by_row(plan, arena, o, parameters)
+    for l in range(plan.n_layers):
+        largest = update_rows(plan, arena, o, l, layer_input(plan, arena, l), largest)
+    o.largest_parameter = v_largest(largest)
     lap(plan.clock, UPDATE)
     return True
-
-
-cdef inline real update_by_row(const Plan *plan, const real *arena, const Optimizer *o, real *parameters) noexcept nogil:
-    """W <- W - lr (delta x^T + decay W), b <- b - lr (delta + decay b), layer by layer. Returns max |w|."""
-    cdef const Layer *layer
-    cdef const real *x
-    cdef const real *delta
-    cdef vec largest = v_zero()
-    cdef long j
-    cdef int l
-    for l in range(plan.n_layers):
-        layer = &plan.layers[l]
-        x = layer_input(plan, arena, l)
-        delta = arena + layer.delta
-        for j in range(layer.outputs):
-            largest = row_update(o, parameters + layer.weight + j * layer.inputs, x, delta[j], layer.inputs, largest)
-        if layer.bias >= 0:
-            largest = row_update(o, parameters + layer.bias, delta, 1, layer.outputs, largest)
-    return v_largest(largest)

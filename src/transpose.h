@@ -4,25 +4,30 @@
 
 #include "simd.h"
 
+#define LOWER(i) i / 2 + i % 2 * LANES
+#define UPPER(i) LANES / 2 + i / 2 + i % 2 * LANES
+
+/* a0 b0 a1 b1 ... of the lower halves, and of the upper ones. */
 FASTBP_INLINE void v_interleave(vec a, vec b, vec *low, vec *high)
 {
-    ivec lower, upper;
-    for (int i = 0; i < VL; i++) {
-        lower[i] = i / 2 + (i % 2) * VL;
-        upper[i] = lower[i] + VL / 2;
+    *low = SHUFFLE(a, b, LOWER);
+    *high = SHUFFLE(a, b, UPPER);
+}
+
+/* The sums of VL vectors' lanes, lane k of the result from block[k]; block is used up. Each round adds the halves of
+ * all vectors in pairs. The order is part of the results. */
+FASTBP_INLINE vec v_sums(vec *block)
+{
+#pragma GCC unroll 4
+    for (int n = VL; n > 1; n /= 2) {
+#pragma GCC unroll 8
+        for (int k = 0; k < n / 2; k++) {
+            vec low, high;
+            v_interleave(block[k], block[k + n / 2], &low, &high);
+            block[k] = low + high;
+        }
     }
-#if defined(__clang__)
-    real both[2 * VL];
-    memcpy(both, &a, sizeof a);
-    memcpy(both + VL, &b, sizeof b);
-    for (int i = 0; i < VL; i++) {
-        (*low)[i] = both[lower[i]];
-        (*high)[i] = both[upper[i]];
-    }
-#else
-    *low = __builtin_shuffle(a, b, lower);
-    *high = __builtin_shuffle(a, b, upper);
-#endif
+    return block[0];
 }
 
 /* target[j][i] = source[i][j] for i < rows <= VL, j < columns <= VL; lanes `rows` .. VL-1 of target are zeroed.
