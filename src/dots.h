@@ -19,17 +19,13 @@ FASTBP_INLINE real dot(const real *w, const real *x, long n)
     return v_sum((s[0] + s[1]) + (s[2] + s[3]));
 }
 
-/* Lane k: W_k . x over n numbers, W_k being row k of `rows` <= VL rows, `stride` apart; lanes past them repeat the last.
- * x is readable up to whole vectors. */
-FASTBP_INLINE vec dots(const real *W, long stride, long rows, const real *x, long n)
+/* Lane k: w[k] . x over n numbers; x is readable up to whole vectors. */
+FASTBP_INLINE vec dots_of(const real *const *w, const real *x, long n)
 {
-    const real *w[VL];
     vec s[VL];
 #pragma GCC unroll 16
-    for (int k = 0; k < VL; k++) {
-        w[k] = W + (k < rows ? k : rows - 1) * stride;
+    for (int k = 0; k < VL; k++)
         s[k] = v_zero();
-    }
     long i = 0;
     for (; i + VL <= n; i += VL) {
         const vec x_i = v_load(x + i);
@@ -44,6 +40,21 @@ FASTBP_INLINE vec dots(const real *W, long stride, long rows, const real *x, lon
             s[k] = v_fma(v_load_first(w[k] + i, n - i), x_i, s[k]);
     }
     return v_sums(s);
+}
+
+/* Lane k: W_k . x, W_k being row k of `rows` rows, `stride` apart; lanes past them, if rows < VL, repeat the last. */
+FASTBP_INLINE vec dots(const real *W, long stride, long rows, const real *x, long n)
+{
+    const real *w[VL];
+    if (rows >= VL) {
+#pragma GCC unroll 16
+        for (int k = 0; k < VL; k++)
+            w[k] = W + k * stride;
+        return dots_of(w, x, n);
+    }
+    for (int k = 0; k < VL; k++)
+        w[k] = W + (k < rows ? k : rows - 1) * stride;
+    return dots_of(w, x, n);
 }
 
 #endif

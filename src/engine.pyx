@@ -19,8 +19,9 @@ from optimizers cimport Optimizer, largest
 from pack cimport pack_weights, unpack_rows
 from plan cimport CACHE_LINE, Layer, Plan, block_rows, blocks, least, make_plan
 from simd cimport REAL_BITS, VL, real
-from row cimport load_rows, store_rows
-from step cimport Data, batch_gradient, batch_loss, train_step, trains_by_row
+from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
+from online cimport load_rows, online_step, store_rows, trains_by_row
+from step cimport Data, batch_gradient, batch_loss, train_step
 from forward cimport forward
 from pack cimport pack_rows
 from backward cimport backward
@@ -51,6 +52,17 @@ cdef enum:
     WORK_BETWEEN_LOOKS = 200000     # multiply-adds between two looks at the clock: some 10 microseconds
 
 cdef double SECONDS_BETWEEN_SIGNALS = 0.05
+
+
+cdef bint row_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
+                   double *loss) noexcept nogil:
+    """online_step as a function of its own: inlined into `train`, its registers would be spilled."""
+    return online_step(plan, data, arena, row, scale, o, loss)
+
+
+cdef bint narrow_row_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
+                          double *loss) noexcept nogil:
+    return narrow_step(plan, data, arena, row, scale, o, loss)
 
 
 def level():
@@ -380,9 +392,9 @@ cdef class Engine:
         cdef list held = []
         cdef Data data = self.take_data(x, targets, weights, order, rows, held)
         cdef Scratch scratch
-        cdef double total = 0, loss = 0, deadline
-        cdef long first = 0, n, done
-        cdef bint fine = True
+        cdef double total = 0, loss = 0, deadline, scale
+        cdef long first = 0, n, done, padded = self.parameters_padded()
+        cdef bint fine = True, narrow
         if self.first is None:
             raise RuntimeError("no optimiser has been set")
         if self.gradient is None:
@@ -399,6 +411,7 @@ cdef class Engine:
                 raise
             scratch.plan.loss = loss_code
             scratch.plan.clock = self.clock
+            scale = per_row(&scratch.plan)
             self.optimizer.first = self.first.data
             self.optimizer.second = self.second.data
             with nogil:
@@ -406,14 +419,22 @@ cdef class Engine:
                     self.optimizer.largest_parameter = largest(self.parameters.data, self.parameters_padded())
                     self.optimizer.largest_first = largest(self.first.data, self.first_padded())
                 scratch.plan.padded_rows = trains_by_row(&scratch.plan, &self.optimizer)
-                if scratch.plan.padded_rows:
+                narrow = scratch.plan.padded_rows and is_narrow(&scratch.plan)
+                if narrow:
+                    load_narrow(&scratch.plan, self.parameters.data, scratch.arena)
+                elif scratch.plan.padded_rows:
                     load_rows(&scratch.plan, self.parameters.data, scratch.arena)
                 deadline = seconds_now() + SECONDS_BETWEEN_SIGNALS
                 done = 0
                 while first < rows:
                     n = least(batch_size, rows - first)
-                    fine = train_step(&scratch.plan, &data, scratch.arena, first, n, &self.optimizer,
-                                      self.parameters.data, self.gradient.data, self.parameters_padded(), &loss)
+                    if narrow:
+                        fine = narrow_row_step(&scratch.plan, &data, scratch.arena, first, scale, &self.optimizer, &loss)
+                    elif scratch.plan.padded_rows:
+                        fine = row_step(&scratch.plan, &data, scratch.arena, first, scale, &self.optimizer, &loss)
+                    else:
+                        fine = train_step(&scratch.plan, &data, scratch.arena, first, n, &self.optimizer,
+                                          self.parameters.data, self.gradient.data, padded, &loss)
                     if not fine:
                         break
                     total += loss * n
@@ -423,9 +444,11 @@ cdef class Engine:
                         done = 0
                         if self.waiting or seconds_now() > deadline:
                             break
-                if scratch.plan.padded_rows:
+                if narrow:
+                    store_narrow(&scratch.plan, scratch.arena, self.parameters.data)
+                elif scratch.plan.padded_rows:
                     store_rows(&scratch.plan, scratch.arena, self.parameters.data)
-                    scratch.plan.padded_rows = False
+                scratch.plan.padded_rows = False
             self.own = scratch
             self.write_end()
             PyErr_CheckSignals()

@@ -23,7 +23,7 @@ cdef struct Layer:
     long bias           # offset of b (O,), or -1: no bias
     # offsets in the arena
     long bias_lanes     # (panels * VL,) b, or zeros
-    long rows           # W with rows padded to whole vectors, row_stride apart (row.pxd)
+    long rows           # W with rows padded to whole vectors, row_stride apart (row.pxd); both ways in narrow.pxd
     long row_stride
     long forward_weight # W packed for y = W x
     long backward_weight # W packed for dL/dx = W^T dL/dy
@@ -53,7 +53,7 @@ cdef struct Plan:
 
 
 cdef inline long blocks(long n, long size) noexcept nogil:
-    return (n + size - 1) // size
+    return <long>(<size_t>(n + size - 1) // <size_t>size)       # unsigned: a shift where size is a constant
 
 
 cdef inline long panels(long features) noexcept nogil:
@@ -112,7 +112,7 @@ cdef inline void make_plan(Plan *plan, long batch_rows) noexcept nogil:
         layer.delta = take(plan, panels(layer.outputs) * VL)
         if one_row(plan):
             layer.row_stride = off_page(panels(layer.inputs) * VL)
-            layer.rows = take(plan, layer.outputs * layer.row_stride)
+            layer.rows = take(plan, (panels(layer.outputs) + 1) * VL * layer.row_stride)
         else:
             layer.forward_weight = take(plan, slivers(layer.outputs) * PAIR * layer.inputs)
             layer.backward_weight = take(plan, slivers(layer.inputs) * PAIR * layer.outputs)

@@ -1,15 +1,14 @@
 # One training step, read top to bottom: weights are packed, each block of rows goes forward, through the loss and back,
 # the gradient is looked at, the parameters are updated.
 
-from clock cimport start, lap, PACK, GATHER, FORWARD, LOSS, INPUT_GRADIENT, UPDATE
-from simd cimport real, vec, VL, v_load, v_store, v_splat, v_zero, v_where_first, v_largest
+from clock cimport start, lap, PACK, GATHER, FORWARD, LOSS, UPDATE
+from simd cimport real, vec, VL, v_load, v_store, v_splat, v_zero, v_where_first
 from names cimport GIVEN_DELTA, CLASS_HINGE, CROSS_ENTROPY, ADAM, ADAMW, SGD
-from plan cimport Layer, Plan, blocks, least, one_row, panels
+from plan cimport Layer, Plan, blocks, least, panels
 from pack cimport pack_rows, pack_weights
-from forward cimport forward, layer_input
+from forward cimport forward
 from losses cimport loss_and_delta
-from backward cimport backward, input_gradient, through_activation
-from row cimport clear_tail, squared_norm_of_row, update_rows
+from backward cimport backward
 from optimizers cimport Optimizer, squared_norm, sgd, adam
 from libc.math cimport sqrt, fabs, isfinite, fmin, pow
 
@@ -135,16 +134,9 @@ cdef inline bint advance(Optimizer *o, double squared_norm_of_gradient, double l
     return True
 
 
-cdef inline bint trains_by_row(const Plan *plan, const Optimizer *o) noexcept nogil:
-    """Whether steps are `online_step`s, between load_rows and store_rows."""
-    return one_row(plan) and o.kind == SGD and o.momentum == 0
-
-
 cdef inline bint train_step(const Plan *plan, const Data *data, real *arena, long first, long rows, Optimizer *o,
                             real *parameters, real *gradient, long padded, double *loss) noexcept nogil:
     """One step on rows first .. first + rows - 1 of the order: complete, or not at all (False: it would diverge)."""
-    if plan.padded_rows:
-        return online_step(plan, data, arena, first, o, loss)
     start(plan.clock)
     pack_weights(plan, parameters, arena, True, False)
     lap(plan.clock, PACK)
@@ -152,40 +144,5 @@ cdef inline bint train_step(const Plan *plan, const Data *data, real *arena, lon
     if not advance(o, squared_norm(gradient, padded), loss[0]):
         return False
     o.largest_parameter = sgd(o, parameters, gradient, padded) if o.kind == SGD else adam(o, parameters, gradient, padded)
-    lap(plan.clock, UPDATE)
-    return True
-
-
-cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, long row, Optimizer *o, double *loss) noexcept nogil:
-    """One step of plain SGD on one row: the rank-one gradient delta x^T is never stored, |delta x^T| = |delta| |x|."""
-    cdef int l, last = plan.n_layers - 1
-    cdef const Layer *layer
-    cdef real *delta = arena + plan.layers[last].delta
-    cdef vec largest = v_zero()
-    cdef double norm = 0
-    start(plan.clock)
-    take_block(plan, data, arena, row, 1, per_row(plan))
-    lap(plan.clock, GATHER)
-    forward(plan, NULL, arena, 1, plan.from_logits)
-    lap(plan.clock, FORWARD)
-    loss[0] = loss_and_delta(plan, arena, 1, delta)
-    lap(plan.clock, LOSS)
-    if not plan.from_logits:
-        through_activation(plan, &plan.layers[last], arena, delta, 1)
-    for l in range(last, -1, -1):
-        layer = &plan.layers[l]
-        delta = arena + layer.delta
-        clear_tail(delta, layer.outputs)
-        norm += squared_norm_of_row(delta, layer.outputs) * (
-            squared_norm_of_row(layer_input(plan, arena, l), layer.inputs) + (1 if layer.bias >= 0 else 0))
-        if l > 0:
-            input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1)
-            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 1)
-    lap(plan.clock, INPUT_GRADIENT)
-    if not advance(o, norm, loss[0]):
-        return False
-    for l in range(plan.n_layers):
-        largest = update_rows(plan, arena, o, l, layer_input(plan, arena, l), largest)
-    o.largest_parameter = v_largest(largest)
     lap(plan.clock, UPDATE)
     return True
