@@ -5,7 +5,7 @@
 # the slope of the left side for leaky_relu and selu.
 
 from simd cimport (real, vec, VL, v_load, v_store, v_splat, v_zero, v_max, v_min, v_abs, v_where_less, v_where_first,
-                   v_exp, v_expm1, v_tanh, v_sigmoid, v_erf, v_softplus, v_sum, v_largest)
+                   v_exp, v_expm1, v_tanh, v_sigmoid, v_erf, v_softplus, v_sums, v_maxes, MAX_VL)
 from names cimport (IDENTITY, RELU, LEAKY_RELU, ELU, SELU, GELU, GELU_TANH, SILU, SOFTPLUS, SIGMOID, HARD_SIGMOID, TANH,
                     SOFTSIGN, EXP)
 from plan cimport panels, least
@@ -147,40 +147,67 @@ cdef inline void apply_slope(int kind, const real *y, const real *z, real *delta
     elif kind == EXP: sweep_slope(EXP, y, z, delta, n)
 
 
-cdef inline real row_largest(const real *row, long stride, long width) noexcept nogil:
-    cdef vec largest = v_splat(row[0])
-    cdef long j
+# softmax goes through the rows in groups of up to VL: what is summed over a row is summed for the whole group at once.
+
+
+cdef inline void row_maxes(const real *y, long stride, long rows, long width, real *maxes) noexcept nogil:
+    """The largest y of each of `rows` <= VL rows; maxes has room for VL."""
+    cdef vec block[MAX_VL]
+    cdef long r, j
+    for r in range(VL):
+        block[r] = v_splat(y[0])
+    for r in range(rows):
+        block[r] = v_splat(y[r * VL])
+        for j in range(panels(width)):
+            block[r] = v_where_first(least(VL, width - j * VL), v_max(block[r], v_load(y + r * VL + j * stride)), block[r])
+    v_store(maxes, v_maxes(block))
+
+
+cdef inline void softmax_group(const real *y, real *z, long stride, long rows, long width) noexcept nogil:
+    cdef vec block[MAX_VL], e, one = v_splat(ONE)
+    cdef real maxes[MAX_VL], shares[MAX_VL]
+    cdef long r, j
+    row_maxes(y, stride, rows, width, maxes)
+    for r in range(VL):
+        block[r] = one if r >= rows else v_zero()
+    for r in range(rows):
+        for j in range(panels(width)):
+            e = v_exp(v_load(y + r * VL + j * stride) - v_splat(maxes[r]))
+            e = v_where_first(least(VL, width - j * VL), e, v_zero())
+            block[r] = block[r] + e
+            v_store(z + r * VL + j * stride, e)
+    v_store(shares, one / v_sums(block))
     for j in range(panels(width)):
-        largest = v_where_first(least(VL, width - j * VL), v_max(largest, v_load(row + j * stride)), largest)
-    return v_largest(largest)
+        for r in range(rows):
+            v_store(z + r * VL + j * stride, v_splat(shares[r]) * v_load(z + r * VL + j * stride))
+
+
+cdef inline void softmax_slope_group(const real *z, real *delta, long stride, long rows, long width) noexcept nogil:
+    cdef vec block[MAX_VL]
+    cdef real sums[MAX_VL]
+    cdef long r, j
+    for r in range(VL):
+        block[r] = v_zero()
+    for r in range(rows):
+        for j in range(panels(width)):
+            block[r] = block[r] + v_where_first(
+                least(VL, width - j * VL), v_load(z + r * VL + j * stride) * v_load(delta + r * VL + j * stride), v_zero())
+    v_store(sums, v_sums(block))
+    for j in range(panels(width)):
+        for r in range(rows):
+            v_store(delta + r * VL + j * stride,
+                    v_load(z + r * VL + j * stride) * (v_load(delta + r * VL + j * stride) - v_splat(sums[r])))
 
 
 cdef inline void softmax(const real *y, real *z, long stride, long rows, long width) noexcept nogil:
     """z = e^(y - max y) / sum, row by row; z may be y. Lanes past the width become 0."""
-    cdef long r, j
-    cdef vec e, total, shift
-    for r in range(rows):
-        shift = v_splat(row_largest(y + r * VL, stride, width))
-        total = v_zero()
-        for j in range(panels(width)):
-            e = v_where_first(least(VL, width - j * VL), v_exp(v_load(y + r * VL + j * stride) - shift), v_zero())
-            total = total + e
-            v_store(z + r * VL + j * stride, e)
-        total = v_splat(v_sum(total))
-        for j in range(panels(width)):
-            v_store(z + r * VL + j * stride, v_load(z + r * VL + j * stride) / total)
+    cdef long group
+    for group in range(panels(rows)):
+        softmax_group(y + group * VL * VL, z + group * VL * VL, stride, least(VL, rows - group * VL), width)
 
 
 cdef inline void softmax_slope(const real *z, real *delta, long stride, long rows, long width) noexcept nogil:
     """dL/dy = (diag(z) - z z^T) dL/dz = z (dL/dz - z . dL/dz), row by row, in place in delta."""
-    cdef long r, j
-    cdef vec total
-    for r in range(rows):
-        total = v_zero()
-        for j in range(panels(width)):
-            total = total + v_where_first(least(VL, width - j * VL),
-                                          v_load(z + r * VL + j * stride) * v_load(delta + r * VL + j * stride), v_zero())
-        total = v_splat(v_sum(total))
-        for j in range(panels(width)):
-            v_store(delta + r * VL + j * stride,
-                    v_load(z + r * VL + j * stride) * (v_load(delta + r * VL + j * stride) - total))
+    cdef long group
+    for group in range(panels(rows)):
+        softmax_slope_group(z + group * VL * VL, delta + group * VL * VL, stride, least(VL, rows - group * VL), width)

@@ -3,12 +3,11 @@
 #
 # Every row's loss and delta are multiplied by the scale of that row, which holds the mean and the sample weight.
 
-from simd cimport (real, vec, VL, v_load, v_store, v_splat, v_zero, v_max, v_min, v_abs, v_where_less, v_where_first, v_sum,
-                   v_exp, v_sigmoid, v_softplus)
+from simd cimport (real, vec, VL, MAX_VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_min, v_abs, v_where_less,
+                   v_where_first, v_sum, v_sums, v_exp, v_log, v_sigmoid, v_softplus)
 from names cimport (MSE, MAE, HUBER, QUANTILE, POISSON, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HINGE, CLASS_HINGE, GIVEN_DELTA)
 from plan cimport Plan, panels, least
-from activations cimport row_largest, HALF, ONE
-from libc.math cimport log
+from activations cimport row_maxes, HALF, ONE
 
 
 cdef inline vec value(const int loss, vec z, vec t, vec parameter) noexcept nogil:
@@ -63,72 +62,90 @@ cdef inline double sweep_loss(const int loss, const real *z, const real *t, cons
     return v_sum(total)
 
 
-cdef inline double cross_entropy(const real *y, const real *t, const real *scales, real *delta, long rows, long stride,
-                                 long width) noexcept nogil:
-    """l = sum_j t_j (log sum_k e^y_k - y_j); dl/dy = softmax(y) sum(t) - t."""
-    cdef vec e, ts, shifted, exponentials, log_sum, weight, row_loss, total_weight, share
+cdef inline vec cross_entropy(const real *y, const real *t, const real *scales, real *delta, long rows, long stride,
+                              long width) noexcept nogil:
+    """l = sum_j t_j (log sum_k e^y_k - y_j); dl/dy = softmax(y) sum(t) - t. The scaled losses of up to VL rows."""
+    cdef vec exponentials[MAX_VL], weights[MAX_VL], weighted[MAX_VL], shifted, e, ts, sums, weight, scale
+    cdef real maxes[MAX_VL], shares[MAX_VL]
     cdef long r, j, at
-    cdef double loss = 0
-    cdef vec scale
+    row_maxes(y, stride, rows, width, maxes)
+    for r in range(VL):
+        exponentials[r] = v_splat(ONE) if r >= rows else v_zero()
+        weights[r] = weighted[r] = v_zero()
     for r in range(rows):
-        shifted = v_splat(row_largest(y + r * VL, stride, width))
-        exponentials = v_zero()
-        total_weight = v_zero()
         for j in range(panels(width)):
             at = j * stride + r * VL
-            e = v_where_first(least(VL, width - j * VL), v_exp(v_load(y + at) - shifted), v_zero())
-            exponentials = exponentials + e
-            total_weight = total_weight + v_load(t + at)        # targets are 0 past the width
+            ts = v_load(t + at)                                 # 0 past the width
+            shifted = v_where_first(least(VL, width - j * VL), v_load(y + at) - v_splat(maxes[r]), v_zero())
+            e = v_where_first(least(VL, width - j * VL), v_exp(shifted), v_zero())
+            exponentials[r] = exponentials[r] + e
+            weights[r] = weights[r] + ts
+            weighted[r] = weighted[r] + ts * shifted
             if delta != NULL:
                 v_store(delta + at, e)
-        exponentials = v_splat(v_sum(exponentials))
-        log_sum = v_splat(<real>log(v_sum(exponentials) / VL))
-        row_loss = v_zero()
-        scale = v_splat(scales[r])
-        share = scale * v_splat(v_sum(total_weight)) / exponentials
+    sums = v_sums(exponentials)
+    weight = v_sums(weights)
+    scale = v_load_first(scales, rows)
+    if delta != NULL:
+        v_store(shares, scale * weight / sums)
         for j in range(panels(width)):
-            at = j * stride + r * VL
-            ts = v_load(t + at)
-            weight = ts * (log_sum - (v_load(y + at) - shifted))
-            row_loss = row_loss + v_where_first(least(VL, width - j * VL), weight, v_zero())
-            if delta != NULL:
-                v_store(delta + at, share * v_load(delta + at) - scale * ts)
-        loss += scales[r] * <double>v_sum(row_loss)
-    return loss
+            for r in range(rows):
+                at = j * stride + r * VL
+                v_store(delta + at, v_splat(shares[r]) * v_load(delta + at) - v_splat(scales[r]) * v_load(t + at))
+    return scale * (weight * v_log(sums) - v_sums(weighted))
 
 
-cdef inline double class_hinge(const real *z, const real *t, const real *scales, real *delta, long rows, long stride,
-                               long width) noexcept nogil:
-    """l = sum over j != c of max(0, 1 + z_j - z_c) / O, for the class c that t (one-hot) marks."""
+cdef inline vec class_hinge(const real *z, const real *t, const real *scales, real *delta, long rows, long stride,
+                            long width) noexcept nogil:
+    """l = sum over j != c of max(0, 1 + z_j - z_c) / O, for the class c that t (one-hot) marks. For up to VL rows."""
+    cdef vec block[MAX_VL], losses[MAX_VL], margin, active, marked, scale, one = v_splat(ONE)
+    cdef real own[MAX_VL], counts[MAX_VL]
     cdef long r, j, at
-    cdef vec own, margin, active, one = v_splat(ONE), row_loss, count
-    cdef double loss = 0
-    cdef real scale
+    for r in range(VL):
+        block[r] = losses[r] = v_zero()
     for r in range(rows):
-        own = v_zero()
         for j in range(panels(width)):
             at = j * stride + r * VL
-            own = own + v_where_less(v_zero(), v_load(t + at), v_load(z + at), v_zero())
-        own = v_splat(v_sum(own))
-        row_loss = v_zero()
-        count = v_zero()
-        scale = scales[r] / width
+            block[r] = block[r] + v_where_less(v_zero(), v_load(t + at), v_load(z + at), v_zero())
+    v_store(own, v_sums(block))
+    scale = v_splat(ONE / width) * v_load_first(scales, rows)
+    for r in range(VL):
+        block[r] = v_zero()
+    for r in range(rows):
         for j in range(panels(width)):
             at = j * stride + r * VL
-            margin = v_where_less(v_zero(), v_load(t + at), v_zero(), ONE + (v_load(z + at) - own))
+            marked = v_load(t + at)
+            margin = v_where_less(v_zero(), marked, v_zero(), ONE + (v_load(z + at) - v_splat(own[r])))
             margin = v_where_first(least(VL, width - j * VL), margin, v_zero())
             active = v_where_less(v_zero(), margin, one, v_zero())
-            row_loss = row_loss + v_max(v_zero(), margin)
-            count = count + active
+            losses[r] = losses[r] + v_max(v_zero(), margin)
+            block[r] = block[r] + active
             if delta != NULL:
-                v_store(delta + at, scale * active)
-        loss += scale * <double>v_sum(row_loss)
-        if delta != NULL:
-            count = v_splat(v_sum(count))
-            for j in range(panels(width)):
+                v_store(delta + at, active)
+    v_store(counts, v_sums(block))
+    if delta != NULL:
+        for j in range(panels(width)):
+            for r in range(rows):
                 at = j * stride + r * VL
-                v_store(delta + at, v_load(delta + at) - scale * count * v_load(t + at))
-    return loss
+                v_store(delta + at, v_splat(scales[r] * (ONE / width)) * (v_load(delta + at) - v_splat(counts[r]) * v_load(t + at)))
+    return scale * v_sums(losses)
+
+
+cdef inline double by_groups(const int loss, const real *y, const real *t, const real *scales, real *delta, long rows,
+                             long stride, long width) noexcept nogil:
+    """The losses of whole rows, VL rows at a time: what is summed over a row is summed for all of them at once."""
+    cdef vec total = v_zero()
+    cdef real *d
+    cdef long group, at, n
+    for group in range(panels(rows)):
+        at = group * VL * VL
+        n = least(VL, rows - group * VL)
+        d = delta + at if delta != NULL else NULL
+        if loss == CROSS_ENTROPY:
+            total = total + cross_entropy(y + at, t + at, scales + group * VL, d, n, stride, width)
+        else:
+            total = total + class_hinge(y + at, t + at, scales + group * VL, d, n, stride, width)
+    return v_sum(total)
 
 
 cdef inline double copy_delta(const real *t, real *delta, long rows, long stride, long width) noexcept nogil:
@@ -148,8 +165,8 @@ cdef inline double loss_and_delta(const Plan *plan, real *arena, long rows, real
     cdef const real *scales = arena + plan.row_scales
     cdef real p = plan.loss_parameter
     if plan.loss == GIVEN_DELTA: return copy_delta(t, delta, rows, stride, width)
-    if plan.loss == CROSS_ENTROPY: return cross_entropy(z, t, scales, delta, rows, stride, width)
-    if plan.loss == CLASS_HINGE: return class_hinge(z, t, scales, delta, rows, stride, width)
+    if plan.loss == CROSS_ENTROPY: return by_groups(CROSS_ENTROPY, z, t, scales, delta, rows, stride, width)
+    if plan.loss == CLASS_HINGE: return by_groups(CLASS_HINGE, z, t, scales, delta, rows, stride, width)
     if plan.loss == MSE: return sweep_loss(MSE, z, t, scales, delta, rows, stride, width, p)
     if plan.loss == MAE: return sweep_loss(MAE, z, t, scales, delta, rows, stride, width, p)
     if plan.loss == HUBER: return sweep_loss(HUBER, z, t, scales, delta, rows, stride, width, p)

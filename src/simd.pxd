@@ -1,10 +1,13 @@
 # The vectors of simd.h and the leaves built on them. A `vec` is declared as a number here, so that Cython lets + - * /
 # through to the C compiler, which knows better.
 
+cdef enum:
+    MAX_VL = 16
+
 cdef extern from "simd.h" nogil:
     ctypedef float real
     ctypedef float vec
-    enum: VL                # lanes of a vec
+    enum: VL                # lanes of a vec, at most MAX_VL
     enum: REAL_BITS
     vec v_load(const real *p)
     void v_store(real *p, vec a)
@@ -25,6 +28,7 @@ cdef extern from "simd.h" nogil:
 cdef extern from "transcendental.h" nogil:
     vec v_exp(vec x)
     vec v_expm1(vec x)
+    vec v_log(vec x)        # of normal numbers > 0
     vec v_tanh(vec x)
     vec v_sigmoid(vec x)
     vec v_erf(vec x)
@@ -35,6 +39,8 @@ cdef extern from "dots.h" nogil:
     vec dots(const real *W, long stride, long rows, const real *x, long n)
 
 cdef extern from "transpose.h" nogil:
+    vec v_sums(vec *block)      # lane k: the sum of the lanes of block[k], VL of them
+    vec v_maxes(vec *block)
     void transpose_block(const real *source, long source_stride, long rows, long columns, real *target, long target_stride)
 
 cdef extern from "tile.h" nogil:

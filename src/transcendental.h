@@ -128,6 +128,15 @@ FASTBP_INLINE vec log1p_of_fraction(vec e)
     return 2 * v_fma(x * s, POLYNOMIAL(s, ATANH_COEFFICIENTS), x);
 }
 
+/* log x = k ln 2 + log(1 + e), x = 2^k (1 + e), for normal numbers > 0. */
+FASTBP_INLINE vec v_log(vec x)
+{
+    const ivec one = (ivec)v_splat(1);
+    const ivec k = ((ivec)x - one) >> MANTISSA_BITS;
+    const vec e = (vec)((ivec)x - (k << MANTISSA_BITS)) - 1;
+    return v_fma(__builtin_convertvector(k, vec), v_splat((real)0.6931471805599453), log1p_of_fraction(e));
+}
+
 /* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|). */
 FASTBP_INLINE vec v_softplus(vec x) { return v_max(v_zero(), x) + log1p_of_fraction(v_exp(-v_abs(x))); }
 

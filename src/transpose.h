@@ -14,9 +14,9 @@ FASTBP_INLINE void v_interleave(vec a, vec b, vec *low, vec *high)
     *high = SHUFFLE(a, b, UPPER);
 }
 
-/* The sums of VL vectors' lanes, lane k of the result from block[k]; block is used up. Each round adds the halves of
- * all vectors in pairs. The order is part of the results. */
-FASTBP_INLINE vec v_sums(vec *block)
+/* Lane k: the sum (the largest) of the lanes of block[k], for VL vectors at once; block is used up. Each round joins the
+ * halves of all vectors in pairs. The order is part of the results. */
+FASTBP_INLINE vec v_reduced(vec *block, const int largest)
 {
 #pragma GCC unroll 4
     for (int n = VL; n > 1; n /= 2) {
@@ -24,11 +24,14 @@ FASTBP_INLINE vec v_sums(vec *block)
         for (int k = 0; k < n / 2; k++) {
             vec low, high;
             v_interleave(block[k], block[k + n / 2], &low, &high);
-            block[k] = low + high;
+            block[k] = largest ? v_max(low, high) : low + high;
         }
     }
     return block[0];
 }
+
+FASTBP_INLINE vec v_sums(vec *block) { return v_reduced(block, 0); }
+FASTBP_INLINE vec v_maxes(vec *block) { return v_reduced(block, 1); }
 
 /* target[j][i] = source[i][j] for i < rows <= VL, j < columns <= VL; lanes `rows` .. VL-1 of target are zeroed.
  * Rows of source are source_stride apart, rows of target (VL wide) target_stride. */
