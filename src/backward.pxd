@@ -3,7 +3,7 @@
 #     y = W x + b, z = h(y)
 #     dL/dy = (dz/dy)^T dL/dz        dL/db = dL/dy        dL/dW = dL/dy x^T        dL/dx = W^T dL/dy
 
-from simd cimport (real, vec, VL, PAIR, ends, zero_lanes, v_load, v_store, v_store_first, v_load_first, v_zero,
+from simd cimport (real, vec, VL, PAIR, ends, zero_lanes, next_part, v_load, v_store, v_store_first, v_load_first, v_zero,
                    product_by_rows, product_by_features)
 from clock cimport lap, WEIGHT_GRADIENT, INPUT_GRADIENT
 from names cimport IDENTITY, SOFTMAX
@@ -37,13 +37,15 @@ cdef inline void bias_gradient(const Layer *layer, const real *delta, long strid
 cdef inline void weight_gradient(const Layer *layer, const real *delta, const real *x, long stride, long rows, bint resume,
                                  real *gradient) noexcept nogil:
     """dL/dW = dL/dy x^T, summed over the rows; `resume` adds to what earlier blocks left in `gradient` (O, I)."""
-    cdef long sliver, panel, i, o, I = layer.inputs
-    for sliver in range(slivers(I)):
-        i = sliver * PAIR
+    cdef long panel, part, i, o, I = layer.inputs, first = 0
+    while first < panels(I):
+        i = first * VL
+        part = next_part(panels(I) - first, 3)
         for panel in range(panels(layer.outputs)):
             o = panel * VL
-            product_by_features(least(VL, layer.outputs - o), vectors_of(I - i), delta + panel * stride,
-                                x + i // VL * stride, stride, rows, resume, gradient + o * I + i, I, least(PAIR, I - i))
+            product_by_features(least(VL, layer.outputs - o), part, delta + panel * stride, x + first * stride, stride, rows,
+                                resume, gradient + o * I + i, I, least(part * VL, I - i))
+        first += part
 
 
 cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real *parameters, const real *arena,

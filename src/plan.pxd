@@ -12,7 +12,7 @@ from names cimport GELU, GELU_TANH, SILU, SOFTPLUS
 
 cdef enum:
     KC = 256            # depth of a block of W that stays in L1 beside the tile: 256 x 16 x 4 B = 16 KiB (AVX2, float32)
-    MAX_BLOCK_ROWS = 128
+    MAX_BLOCK_ROWS = 256
     CACHE_LINE = 64
 
 cdef struct Layer:

@@ -49,6 +49,7 @@ cdef extern from "tile.h" nogil:
         const real *start
         real floor
     real zero_lanes[1]
+    long next_part(long left, long most)
     void product_by_rows(long rows, int vectors, const real *a, long a_stride, const real *b, long depth, const ends *e,
                          real *c, long c_stride)
     void product_by_features(long features, int vectors, const real *a, const real *b, long b_stride, long depth,

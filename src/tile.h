@@ -11,8 +11,9 @@
  * feature (A of dW), and as vectors (B of dW).
  *
  * Shape of the tile: R*V accumulators + V of B + 1 broadcast must fit the 16 registers of SSE and AVX2 or the 32 of
- * AVX-512 and NEON; 12 accumulators hide the latency of an FMA (4 cycles x 2 a cycle), and V = 2 keeps the loads of a
- * step (R + V) below its multiply-adds (R * V).
+ * AVX-512 and NEON; 12 accumulators hide the latency of an FMA (4 cycles x 2 a cycle), and V >= 2 keeps the loads of a
+ * step (R + V) below its multiply-adds (R * V). Rows come in any number, so they are cut into tiles of up to 6 x 2; a
+ * panel's features come in VL, so those are cut into tiles of 4 x 3.
  */
 #ifndef FASTBP_TILE_H
 #define FASTBP_TILE_H
@@ -20,17 +21,21 @@
 #include "simd.h"
 
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { TILE_ROWS = 8 };
+enum { TILE_ROWS = 8, TILE_FEATURES = 8 };
+#define EACH_TILE_ROWS(F) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8)
+#define EACH_TILE_FEATURES(F) EACH_TILE_ROWS(F)
 #else
-enum { TILE_ROWS = 6 };
+enum { TILE_ROWS = 6, TILE_FEATURES = 4 };
+#define EACH_TILE_ROWS(F) F(1) F(2) F(3) F(4) F(5) F(6)
+#define EACH_TILE_FEATURES(F) F(1) F(2) F(3) F(4)
 #endif
 
-enum { TILE_VECTORS = 2, PAIR = 2 * VL };
+enum { PAIR = 2 * VL };
 
-typedef vec accumulators[TILE_ROWS][TILE_VECTORS];
+typedef vec accumulators[8][3];
 
 #define FOR_ROWS _Pragma("GCC unroll 8") for (int r = 0; r < R; r++)
-#define FOR_VECTORS _Pragma("GCC unroll 2") for (int v = 0; v < V; v++)
+#define FOR_VECTORS _Pragma("GCC unroll 3") for (int v = 0; v < V; v++)
 
 /* acc[r][v] += a[r * row_step] * b[v], for every r and v: one step of the depth. */
 FASTBP_INLINE void tile_step(const int R, const int V, accumulators acc, const real *a, const long row_step, const vec *b)
@@ -62,7 +67,7 @@ FASTBP_INLINE void tile_by_rows(const int R, const int V, const real *a, long a_
     for (; depth > 0; depth -= VL, a += a_stride) {
         const long in_panel = depth < VL ? depth : VL;
         for (long k = 0; k < in_panel; k++, b += V * VL) {
-            vec b_k[TILE_VECTORS];
+            vec b_k[2];
             FOR_VECTORS b_k[v] = v_load(b + v * VL);
             tile_step(R, V, acc, a + k, VL, b_k);
         }
@@ -80,10 +85,10 @@ FASTBP_INLINE void tile_by_features(const int R, const int V, const real *a, con
     const long tail = lanes - (V - 1) * VL; /* lanes of the last vector */
     FOR_ROWS FOR_VECTORS acc[r][v] = v_zero();
     if (resume) {
-        FOR_ROWS FOR_VECTORS acc[r][v] = v < V - 1 ? v_load(c + r * c_stride) : v_load_first(c + r * c_stride + v * VL, tail);
+        FOR_ROWS FOR_VECTORS acc[r][v] = v < V - 1 ? v_load(c + r * c_stride + v * VL) : v_load_first(c + r * c_stride + v * VL, tail);
     }
     for (long k = 0; k < depth; k++) {
-        vec b_k[TILE_VECTORS];
+        vec b_k[3];
         FOR_VECTORS b_k[v] = v_load(b + k * VL + v * b_stride);
         tile_step(R, V, acc, a + k * VL, 1, b_k);
     }
@@ -91,54 +96,53 @@ FASTBP_INLINE void tile_by_features(const int R, const int V, const real *a, con
         FOR_ROWS FOR_VECTORS v_store(c + r * c_stride + v * VL, acc[r][v]);
     } else {
         FOR_ROWS {
-            if (V == 2)
-                v_store(c + r * c_stride, acc[r][0]);
+            for (int v = 0; v < V - 1; v++)
+                v_store(c + r * c_stride + v * VL, acc[r][v]);
             v_store_first(c + r * c_stride + (V - 1) * VL, acc[r][V - 1], tail);
         }
     }
 }
 
-/* Calls TILE(rows, vectors, ...) with both as constants. */
-#define TILE_CASE(TILE, R, ...)                    \
-    case 2 * R: TILE(R, 1, __VA_ARGS__); break;     \
-    case 2 * R + 1: TILE(R, 2, __VA_ARGS__); break;
-#if defined(__AVX512F__) || defined(__aarch64__)
-#define TILE_TALL(TILE, ...) TILE_CASE(TILE, 7, __VA_ARGS__) TILE_CASE(TILE, 8, __VA_ARGS__)
-#else
-#define TILE_TALL(TILE, ...)
-#endif
-#define TILE_DISPATCH(TILE, rows, vectors, ...)  \
-    switch (2 * (rows) + (vectors) - 1) {        \
-        TILE_CASE(TILE, 1, __VA_ARGS__)          \
-        TILE_CASE(TILE, 2, __VA_ARGS__)          \
-        TILE_CASE(TILE, 3, __VA_ARGS__)          \
-        TILE_CASE(TILE, 4, __VA_ARGS__)          \
-        TILE_CASE(TILE, 5, __VA_ARGS__)          \
-        TILE_CASE(TILE, 6, __VA_ARGS__)          \
-        TILE_TALL(TILE, __VA_ARGS__)             \
-    }
-
-/* n rows are cut into tiles that differ by at most one row: 16 = 6 + 5 + 5, not 6 + 6 + 4. */
-FASTBP_INLINE long tile_rows(long rows_left) { return rows_left / ((rows_left + TILE_ROWS - 1) / TILE_ROWS); }
+/* n rows (vectors) are cut into parts that differ by at most one: 16 = 6 + 5 + 5, not 6 + 6 + 4. The next part of what is
+ * left, at most `most`. */
+FASTBP_INLINE long next_part(long left, const long most) { return left / ((left + most - 1) / most); }
 
 static void product_by_rows(long rows, int vectors, const real *a, long a_stride, const real *b, long depth, const ends *e,
                             real *c, long c_stride)
 {
+#define TILE(R)                                                                \
+    case R:                                                                    \
+        if (vectors == 1)                                                      \
+            tile_by_rows(R, 1, a, a_stride, b, depth, e, c, c_stride);         \
+        else                                                                   \
+            tile_by_rows(R, 2, a, a_stride, b, depth, e, c, c_stride);         \
+        break;
     while (rows > 0) {
-        const long n = tile_rows(rows);
-        TILE_DISPATCH(tile_by_rows, n, vectors, a, a_stride, b, depth, e, c, c_stride)
+        const long n = next_part(rows, TILE_ROWS);
+        switch (n) { EACH_TILE_ROWS(TILE) }
         rows -= n, a += n * VL, c += n * VL;
     }
+#undef TILE
 }
 
 static void product_by_features(long features, int vectors, const real *a, const real *b, long b_stride, long depth,
                                 int resume, real *c, long c_stride, long lanes)
 {
+#define TILE(R)                                                                      \
+    case R:                                                                          \
+        if (vectors == 1)                                                            \
+            tile_by_features(R, 1, a, b, b_stride, depth, resume, c, c_stride, lanes); \
+        else if (vectors == 2)                                                       \
+            tile_by_features(R, 2, a, b, b_stride, depth, resume, c, c_stride, lanes); \
+        else                                                                         \
+            tile_by_features(R, 3, a, b, b_stride, depth, resume, c, c_stride, lanes); \
+        break;
     while (features > 0) {
-        const long n = tile_rows(features);
-        TILE_DISPATCH(tile_by_features, n, vectors, a, b, b_stride, depth, resume, c, c_stride, lanes)
+        const long n = next_part(features, TILE_FEATURES);
+        switch (n) { EACH_TILE_FEATURES(TILE) }
         features -= n, a += n, c += n * c_stride;
     }
+#undef TILE
 }
 
 #endif
