@@ -27,6 +27,7 @@ from pack cimport pack_rows
 from backward cimport backward
 from step cimport take_block, per_row
 from losses cimport loss_and_delta
+from trace cimport record_pass, record_size
 
 cdef extern from *:
     """
@@ -354,6 +355,25 @@ cdef class Engine:
                 dx = backward(plan, self.parameters.data, scratch.arena, n, False, True, NULL)
                 unpack_rows(dx, plan.stride, n, self.n_inputs, target + begin * self.n_inputs)
         self.leave(scratch)
+
+    def trace_row(self, x, targets, int loss_code, out):
+        """The loss of one row; every number of its pass is written to out, in the order that trace.pxd gives."""
+        cdef list held = []
+        cdef Data data = self.take_data(x, targets, None, None, 1, held)
+        cdef Array record
+        cdef Scratch scratch = self.enter(1)
+        cdef Plan *plan = &scratch.plan
+        cdef double value
+        try:
+            record = Array(out, "real", 1, record_size(plan), True)
+            plan.loss = loss_code
+            with nogil:
+                pack_weights(plan, self.parameters.data, scratch.arena, True, True)
+                take_block(plan, &data, scratch.arena, 0, 1, per_row(plan))
+                value = record_pass(plan, self.parameters.data, scratch.arena, <real *>record.view.buf)
+        finally:
+            self.leave(scratch)
+        return value
 
     def set_optimizer(self, int kind, double lr, double momentum, double beta2, double eps, double weight_decay,
                       bint nesterov, bint fresh):

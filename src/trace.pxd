@@ -1,0 +1,97 @@
+# Every number of one row's pass, written down as it is computed: the walk of forward.pxd and backward.pxd with a record
+# beside it. The record holds, one after another,
+#
+#   t (O of the last layer), as the loss takes it; y and z of every layer, the first one first;
+#   from the last layer back: dL/dz (O), dz/dy (O; softmax: O x O), dL/dy (O), dL/dW (O x I), dL/db (O) if there is a b;
+#   dL/dx of the first layer (I).
+#
+# Where the loss is computed from logits, dL/dy of the last layer comes directly: its dL/dz and dz/dy are left out.
+
+from simd cimport real, VL, v_splat, v_store
+from names cimport IDENTITY, SOFTMAX
+from plan cimport Layer, Plan, panels
+from pack cimport unpack_rows
+from activations cimport apply_h, softmax
+from forward cimport forward_layer, layer_input
+from losses cimport loss_and_delta
+from backward cimport bias_gradient, input_gradient, through_activation, weight_gradient
+
+
+cdef inline bint has_dz(const Plan *plan, int l) noexcept nogil:
+    return l < plan.n_layers - 1 or not plan.from_logits
+
+
+cdef inline long record_size(const Plan *plan) noexcept nogil:
+    cdef long size = plan.layers[plan.n_layers - 1].outputs + plan.layers[0].inputs + plan.n_parameters, O
+    cdef int l
+    for l in range(plan.n_layers):
+        O = plan.layers[l].outputs
+        size += 3 * O
+        if has_dz(plan, l):
+            size += O + (O * O if plan.layers[l].activation == SOFTMAX else O)
+    return size
+
+
+cdef inline real *record_row(const Plan *plan, const real *row, long n, real *record) noexcept nogil:
+    """Copies n numbers out of their panels; returns the end of the record."""
+    unpack_rows(row, plan.stride, 1, n, record)
+    return record + n
+
+
+cdef inline real *record_slope(const Plan *plan, const Layer *layer, const real *arena, real *spare,
+                               real *record) noexcept nogil:
+    """dz/dy: h'(y) (O,) from a delta of ones; of softmax the Jacobian (O, O), row i from the delta that is 1 in i."""
+    cdef bint full = layer.activation == SOFTMAX
+    cdef long i, panel, O = layer.outputs
+    for i in range(O if full else 1):
+        for panel in range(panels(O)):
+            v_store(spare + panel * plan.stride, v_splat(0 if full else 1))
+        if full:
+            spare[i // VL * plan.stride + i % VL] = 1
+        through_activation(plan, layer, arena, spare, 1)
+        record = record_row(plan, spare, O, record)
+    return record
+
+
+cdef inline double record_pass(const Plan *plan, const real *parameters, real *arena, real *record) noexcept nogil:
+    """The loss of the row that take_block left in the arena; all numbers on the way to `record` (record_size,)."""
+    cdef int l, last = plan.n_layers - 1
+    cdef const Layer *layer
+    cdef const real *x
+    cdef real *delta = arena + plan.delta
+    cdef real *dx = delta + plan.delta_size
+    cdef real *spare
+    cdef double loss = 0
+    record = record_row(plan, arena + plan.targets, plan.layers[last].outputs, record)
+    for l in range(plan.n_layers):
+        layer = &plan.layers[l]
+        forward_layer(plan, layer, IDENTITY, layer_input(plan, arena, l), parameters, arena, 1)
+        record = record_row(plan, arena + layer.y, layer.outputs, record)
+        if not has_dz(plan, l):
+            loss = loss_and_delta(plan, arena, 1, delta)        # now: z is about to take the place of y
+        if layer.activation == SOFTMAX:
+            softmax(arena + layer.y, arena + layer.z, plan.stride, 1, layer.outputs)
+        else:
+            apply_h(layer.activation, arena + layer.y, arena + layer.z, panels(layer.outputs))
+        record = record_row(plan, arena + layer.z, layer.outputs, record)
+    if has_dz(plan, last):
+        loss = loss_and_delta(plan, arena, 1, delta)
+    for l in range(last, -1, -1):
+        layer = &plan.layers[l]
+        x = layer_input(plan, arena, l)
+        if has_dz(plan, l):
+            record = record_row(plan, delta, layer.outputs, record)
+            record = record_slope(plan, layer, arena, dx, record)
+            through_activation(plan, layer, arena, delta, 1)
+        record = record_row(plan, delta, layer.outputs, record)
+        weight_gradient(layer, delta, x, plan.stride, 1, False, record)
+        record += layer.outputs * layer.inputs
+        if layer.bias >= 0:
+            bias_gradient(layer, delta, plan.stride, 1, False, record)
+            record += layer.outputs
+        input_gradient(plan, layer, parameters, arena, delta, dx, 1)
+        spare = delta
+        delta = dx
+        dx = spare
+    record_row(plan, delta, plan.layers[0].inputs, record)
+    return loss
