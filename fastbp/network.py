@@ -373,12 +373,30 @@ class Network:
         Parameters
         ----------
         x : array_like, shape (in,) or (1, in)
-        y : target of one sample
+            One sample.
+        y : array_like
+            Its target: a number where there is one output, a class label, or shape (out,) or (1, out).
 
         Returns
         -------
         Trace
-            ``.text()`` prints it, ``.arrays`` holds the numbers, ``.to_dot()`` is a Graphviz graph.
+            ``.text()`` prints it, ``.arrays`` holds the numbers, ``.formulas`` how each is computed, ``.to_dot()`` is a
+            Graphviz graph. The network is left as it is.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming ``x`` or ``y``, what came and what was expected.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Network([2, 3, 1], activation="sigmoid", loss="mse", seed=0)
+        >>> trace = net.trace([0.5, -1], 1)
+        >>> list(trace.arrays)[:8]
+        ['x', 'W1', 'b1', 'W2', 'b2', 't', 'y1', 'z1']
+        >>> trace.formulas["dL/dW1"]
+        'dL/dy1 x^T'
         """
         from . import trace
 
