@@ -12,11 +12,32 @@ enum { KC = 256 };
 
 static long least(long a, long b) { return a < b ? a : b; }
 static int vectors_of(long lanes) { return lanes > VL ? 2 : 1; }
+static long part_of(long left) { return next_part(left, TILE_ROWS); }
+
+/* Calls TILE(rows, vectors, ...) with both as constants; vectors are 1 or 2. */
+#define ONE_CASE(TILE, R, vectors, ...)                                           \
+    case R:                                                                       \
+        if (vectors == 1)                                                         \
+            TILE(R, 1, __VA_ARGS__);                                              \
+        else                                                                      \
+            TILE(R, 2, __VA_ARGS__);                                              \
+        break;
+#define TILE_DISPATCH(TILE, rows, vectors, ...)                                   \
+    switch (rows) {                                                               \
+        ONE_CASE(TILE, 1, vectors, __VA_ARGS__) ONE_CASE(TILE, 2, vectors, __VA_ARGS__) \
+        ONE_CASE(TILE, 3, vectors, __VA_ARGS__) ONE_CASE(TILE, 4, vectors, __VA_ARGS__) \
+        ONE_CASE(TILE, 5, vectors, __VA_ARGS__) ONE_CASE(TILE, 6, vectors, __VA_ARGS__) \
+        MORE_CASES(TILE, vectors, __VA_ARGS__)                                    \
+    }
+#if defined(__AVX512F__)
+#define MORE_CASES(TILE, vectors, ...)                                            \
+    ONE_CASE(TILE, 7, vectors, __VA_ARGS__) ONE_CASE(TILE, 8, vectors, __VA_ARGS__)
+#else
+#define MORE_CASES(TILE, vectors, ...)
+#endif
 static long padded(long n) { return (n + VL - 1) / VL * VL; }
 
 /* packed: slivers of up to PAIR columns of a (depth, columns) matrix, sliver after sliver, each (depth, lanes) */
-static const real zeros[PAIR];
-
 /* panels ------------------------------------------------------------------------------------------------------ */
 
 void panels_product(long rows, long depth, long columns, const real *a, long a_stride, const real *packed, const real *bias,
@@ -25,7 +46,7 @@ void panels_product(long rows, long depth, long columns, const real *a, long a_s
     for (long k = 0; k < depth; k += KC)
         for (long j = 0; j < columns; j += PAIR) {
             const int vectors = vectors_of(columns - j);
-            const ends e = {k ? NULL : bias ? bias + j : zeros, (real)-1e30};
+            const ends e = {k ? NULL : bias ? bias + j : zero_lanes, (real)-1e30};
             product_by_rows(rows, vectors, a + k / VL * a_stride, a_stride, packed + j * depth + k * vectors * VL,
                             least(KC, depth - k), &e, c + j / VL * c_stride, c_stride);
         }
@@ -34,10 +55,12 @@ void panels_product(long rows, long depth, long columns, const real *a, long a_s
 void panels_outer(long rows, long outputs, long inputs, const real *dy, long dy_stride, const real *x, long x_stride, int resume,
                   real *dw)
 {
-    for (long i = 0; i < inputs; i += PAIR)
+    for (long i = 0, part; i < inputs; i += part * VL) {
+        part = next_part((inputs - i + VL - 1) / VL, 3);
         for (long o = 0; o < outputs; o += VL)
-            product_by_features(least(VL, outputs - o), vectors_of(inputs - i), dy + o / VL * dy_stride, x + i / VL * x_stride,
-                                x_stride, rows, resume, dw + o * inputs + i, inputs, least(PAIR, inputs - i));
+            product_by_features(least(VL, outputs - o), part, dy + o / VL * dy_stride, x + i / VL * x_stride,
+                                x_stride, rows, resume, dw + o * inputs + i, inputs, least(part * VL, inputs - i));
+    }
 }
 
 /* rows -------------------------------------------------------------------------------------------------------- */
@@ -48,7 +71,7 @@ FASTBP_INLINE void rows_tile(const int R, const int V, const real *a, long a_str
     accumulators acc;
     FOR_ROWS FOR_VECTORS acc[r][v] = start ? v_load(start + v * VL) : v_load(c + r * c_stride + v * VL);
     for (long k = 0; k < depth; k++) {
-        vec b_k[TILE_VECTORS];
+        vec b_k[2];
         FOR_VECTORS b_k[v] = v_load(b + (k * V + v) * VL);
         tile_step(R, V, acc, a + k, a_stride, b_k);
     }
@@ -61,9 +84,9 @@ void rows_product(long rows, long depth, long columns, const real *a, long a_str
     for (long k = 0; k < depth; k += KC)
         for (long j = 0; j < columns; j += PAIR) {
             const int vectors = vectors_of(columns - j);
-            const real *start = k ? NULL : bias ? bias + j : zeros;
+            const real *start = k ? NULL : bias ? bias + j : zero_lanes;
             for (long r = 0, n; r < rows; r += n) {
-                n = tile_rows(rows - r);
+                n = part_of(rows - r);
                 TILE_DISPATCH(rows_tile, n, vectors, a + r * a_stride + k, a_stride, packed + j * depth + k * vectors * VL,
                               least(KC, depth - k), start, c + r * c_stride + j, c_stride)
             }
@@ -80,7 +103,7 @@ FASTBP_INLINE void rows_outer_tile(const int R, const int V, const real *a, long
         FOR_ROWS FOR_VECTORS acc[r][v] = v_load_first(c + r * c_stride + v * VL, v < V - 1 ? (long)VL : tail);
     }
     for (long k = 0; k < depth; k++) {
-        vec b_k[TILE_VECTORS];
+        vec b_k[2];
         FOR_VECTORS b_k[v] = v_load(b + k * b_stride + v * VL);
         tile_step(R, V, acc, a + k * a_stride, 1, b_k);
     }
@@ -92,7 +115,7 @@ void rows_outer(long rows, long outputs, long inputs, const real *dy, long dy_st
 {
     for (long i = 0; i < inputs; i += PAIR)
         for (long o = 0, n; o < outputs; o += n) {
-            n = tile_rows(outputs - o);
+            n = part_of(outputs - o);
             TILE_DISPATCH(rows_outer_tile, n, vectors_of(inputs - i), dy + o, dy_stride, x + i, x_stride, rows, resume,
                           dw + o * inputs + i, inputs, least(PAIR, inputs - i))
         }
@@ -106,7 +129,7 @@ FASTBP_INLINE void batch_tile(const int R, const int V, const real *a, long row_
     accumulators acc;
     FOR_ROWS FOR_VECTORS acc[r][v] = bias ? v_splat(bias[r]) : v_zero();
     for (long k = 0; k < depth; k++) {
-        vec b_k[TILE_VECTORS];
+        vec b_k[2];
         FOR_VECTORS b_k[v] = v_load(b + k * VL + v * b_stride);
         tile_step(R, V, acc, a + k * depth_step, row_step, b_k);
     }
@@ -118,7 +141,7 @@ void batch_product(long rows, long depth, long columns, const real *w, long colu
 {
     for (long r = 0; r < rows; r += PAIR)
         for (long j = 0, n; j < columns; j += n) {
-            n = tile_rows(columns - j);
+            n = part_of(columns - j);
             TILE_DISPATCH(batch_tile, n, vectors_of(rows - r), w + j * column_step, column_step, depth_step,
                           x + r / VL * stride, stride, depth, bias ? bias + j : NULL, y + r / VL * stride + j * VL)
         }
@@ -131,7 +154,7 @@ FASTBP_INLINE void batch_outer_tile(const int R, const int V, const real *dy, co
     accumulators acc;
     FOR_ROWS FOR_VECTORS acc[r][v] = v_zero();
     for (long p = 0; p < rows; p += VL, dy += stride, x += stride) {
-        vec x_v[TILE_VECTORS];
+        vec x_v[2];
         FOR_VECTORS x_v[v] = v_load(x + v * VL);
         FOR_ROWS FOR_VECTORS acc[r][v] = v_fma(v_load(dy + r * VL), x_v[v], acc[r][v]);
     }
@@ -142,7 +165,7 @@ void batch_outer(long rows, long outputs, long inputs, const real *dy, const rea
 {
     for (long i = 0; i < inputs; i += 2)
         for (long o = 0, n; o < outputs; o += n) {
-            n = tile_rows(outputs - o);
+            n = part_of(outputs - o);
             TILE_DISPATCH(batch_outer_tile, n, least(2, inputs - i), dy + o * VL, x + i * VL, stride, rows, resume,
                           dw + o * inputs + i, inputs)
         }

@@ -8,7 +8,9 @@ three, but for the transposing of the input that `batch` needs (not counted here
 
 import argparse
 import ctypes
+import datetime
 import os
+import platform
 import statistics
 import subprocess
 import tempfile
@@ -59,6 +61,13 @@ def seconds(kernels, layout, product, sizes, batch, buffers, times):
     return (time.perf_counter() - begin) / times
 
 
+def cpu_name():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--level", choices=("v3", "v4"), default="v3")
@@ -69,7 +78,8 @@ def main():
         kernels = compile_kernels(args.level, folder)
     widest = 1024 + 64
     buffers = [np.full(n, 1e-3, np.float32) for n in (widest * 256, widest * 256, *[4 * widest * widest] * 2, widest * widest)]
-    print(f"level {args.level}, float32, GFLOP/s, medians of {args.rounds} interleaved rounds\n")
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    print(f"{cpu_name()}, one core, {today}; level {args.level}, float32, GFLOP/s, medians of {args.rounds} interleaved rounds\n")
     print(f"| net | {' | '.join(f'{p} {name}' for p in PRODUCTS for name in LAYOUTS)} |")
     print("| --- |" + " ---: |" * (len(PRODUCTS) * len(LAYOUTS)))
     for net, (sizes, batch) in NETS.items():
