@@ -1,12 +1,16 @@
-"""Time a training step of fastbp beside its peers.
+"""Time fastbp beside its peers.
 
-    python bench                     the six layout nets
-    python bench 784-512-512-10      one case; names and groups (layout, more) may be mixed
+    python bench                       the six layout nets
+    python bench all                   every case but Fashion-MNIST
+    python bench 784-512-512-10        one case; names and groups (layout, more, calls) may be mixed
+    python bench profile 4-16-16-1     how a step of it divides into phases
+    python bench fashion-mnist         seconds an epoch and test accuracy
     python bench --list
 
-All peers do the same steps on the same batches from the same parameters, on one core. Their rounds are interleaved, so
-that a slow minute of the machine hits all of them; the median of the rounds counts. Before anything is timed, each
-peer's parameters after a few steps are compared with a float64 run: a peer that computes something else is an error.
+All peers do the same work on the same numbers, on one core. Their rounds are interleaved, so that a slow minute of the
+machine hits all of them; the median of the rounds counts. Before anything is timed, what each peer computes (parameters
+after a few steps, outputs, gradient) is compared with a float64 run: a peer that computes something else is an error.
+The roofline share is the least time that the measured FMA peak, bandwidth and function rates allow, over fastbp's time.
 """
 
 import pin  # isort: skip  before NumPy and the peers
@@ -25,7 +29,11 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import fashion_mnist
 import numpy as np
+import phases
+import roofline
+from calls import CALLS, FastBPCall, NumPyCall
 from cases import CASES, make_data, make_parameters, select
 from peers import PEERS, FastBP, NumPy, flatten
 
@@ -33,16 +41,18 @@ CHECK_STEPS = 8
 # float32: Adam's first steps move an entry by lr whatever the size of its gradient, so that one relu unit which rounding
 # puts on the other side of its kink is seen (1.1e-2 in torch and JAX on 1024x4-10; 1e-4 or less elsewhere).
 CHECK_TOLERANCE = {"float32": 3e-2, "float64": 1e-10}
+CALL_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 MAX_ADAM_STEPS = 10_000  # in far longer runs the state of dead units decays to denormal numbers, which are slow
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python bench", description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", default=["layout"], help="names or groups (default: layout)")
+    parser = argparse.ArgumentParser(prog="python bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=["layout"], metavar="CASE", help="names or groups")
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="least time of one round of one peer")
+    parser.add_argument("--seconds", type=float, default=0.2, help="least time of one round of one peer (default: %(default)s)")
     parser.add_argument("--dtype", choices=["float32", "float64"], help="instead of the case's own")
+    parser.add_argument("--epochs", type=int, default=15, help="of fashion-mnist (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     args = parser.parse_args()
     if args.list:
@@ -55,15 +65,69 @@ def main():
     print(f"{environment['cpu']}, core {pin.CORE}, {environment['date']}, commit {environment['commit']}")
     print("fastbp level:", environment["level"])
     print(", ".join(f"{name} {version}" for name, version in environment["versions"].items()))
-    results = []
-    for case in select(args.cases):
-        if args.dtype:
-            case = replace(case, dtype=args.dtype)
-        results.append(measure(case, available, args.rounds, args.seconds))
-        print_case(results[-1])
-    print_table(results)
+    report = {"environment": environment, "rates": {}, "results": []}
+    words = args.cases
+    if "fashion-mnist" in words:
+        report["fashion_mnist"] = run_fashion_mnist(args.epochs)
+    elif words[0] == "profile":
+        for case in chosen(words[1:], args.dtype):
+            rates = rates_of(case, environment, report["rates"])
+            phases.show(case, *phases.profile(case, *make_data(case), make_parameters(case), args.rounds), rates)
+    else:
+        for case in chosen(words, args.dtype):
+            result = measure(case, available, args.rounds, args.seconds)
+            result["roofline"] = share(case, result, rates_of(case, environment, report["rates"]))
+            report["results"].append(result)
+            print_case(result)
+        print_table(report["results"])
     if args.json:
-        args.json.write_text(json.dumps({"environment": environment, "results": results}, indent=1) + "\n")
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def chosen(words, dtype):
+    cases = CASES if "all" in words else select(words)
+    return [replace(case, dtype=dtype) if dtype else case for case in cases]
+
+
+def run_fashion_mnist(epochs):
+    if not fashion_mnist.FOLDER.exists():
+        print(f"fashion-mnist: skipped, {fashion_mnist.FOLDER} is missing (Debian's package dataset-fashion-mnist)")
+        return None
+    results = fashion_mnist.run(epochs)
+    fashion_mnist.show(results)
+    return results
+
+
+def rates_of(case, environment, known):
+    """What the core can do in the case's dtype, measured once a run; None without a C compiler."""
+    if case.dtype not in known:
+        try:
+            known[case.dtype] = roofline.measure(environment["level"].split()[0], case.dtype)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"roofline: skipped, {error}")
+            known[case.dtype] = None
+        else:
+            print_rates(case.dtype, known[case.dtype])
+    return known[case.dtype]
+
+
+def print_rates(dtype, rates):
+    functions = ", ".join(f"{name} {rates[name] * 1e9:.2f} ns" for name in roofline.FUNCTIONS)
+    print(f"{dtype}: {rates['flops'] / 1e9:.0f} GFLOP/s, {rates['bandwidth'] / 1e9:.0f} GB/s, {functions}")
+
+
+def share(case, result, rates):
+    """The least time of the step over fastbp's, or None where one of them is unknown."""
+    if rates is None or "fastbp" not in result["peers"]:
+        return None
+    return roofline.least_seconds(case, rates, l2_bytes()) / result["peers"]["fastbp"]["median"]
+
+
+def l2_bytes():
+    with contextlib.suppress(OSError, ValueError):
+        text = Path(f"/sys/devices/system/cpu/cpu{pin.CORE or 0}/cache/index2/size").read_text().strip()
+        return int(text[:-1]) * {"K": 1024, "M": 1024**2}[text[-1]]
+    return 512 * 1024
 
 
 def find_peers():
@@ -78,13 +142,21 @@ def find_peers():
     return available
 
 
+def classes_for(case, available):
+    """The classes of the libraries that are installed, for what the case times."""
+    if case.mode == "train":
+        return available
+    names = {peer.name for peer in available}
+    return [peer for peer in [FastBPCall, *CALLS] if peer.name in names]
+
+
 def measure(case, available, rounds, seconds):
     """The result of one case: for each peer its seconds a step in every round, its variant, its disagreement."""
     X, t = make_data(case)
     start = make_parameters(case)
     truth = float64_run(case, X, t, start)
     peers = {}
-    for peer_class in available:
+    for peer_class in classes_for(case, available):
         try:
             peers[peer_class.name] = prepare(peer_class, case, X, t, start, truth, seconds)
         except AssertionError:
@@ -141,17 +213,24 @@ def check_steps(case):
 
 
 def float64_run(case, X, t, start):
-    """The parameters after a few steps in float64."""
+    """The parameters after a few steps, or what the call gives, in float64."""
     exact = replace(case, dtype="float64")
     t = t if t.dtype.kind == "i" else t.astype(float)
-    peer = NumPy(exact, X.astype(float), t, [p.astype(float) for p in start], None)
+    arguments = exact, X.astype(float), t, [p.astype(float) for p in start], None
+    if case.mode != "train":
+        return NumPyCall(*arguments).result().copy()
+    peer = NumPy(*arguments)
     peer.reset()
     peer.run(check_steps(case))
     return peer.parameters()
 
 
 def check(peer, case, start, truth):
-    """How far apart the parameters end, relative to how far they went."""
+    """How far apart the parameters end, relative to how far they went; how far results are apart, relative to their size."""
+    if case.mode != "train":
+        apart = np.linalg.norm(peer.result().reshape(truth.shape) - truth) / np.linalg.norm(truth)
+        assert apart <= CALL_TOLERANCE[case.dtype], f"{case.name}: {peer.name} computes something else: {apart:.1e} apart"
+        return float(apart)
     peer.reset()
     peer.run(check_steps(case))
     apart = np.linalg.norm(peer.parameters() - truth) / np.linalg.norm(truth - flatten(start))
@@ -171,7 +250,9 @@ def ratios(case, peers):
 
 def print_case(result):
     print(f"\n{result['case']['name']}: {result['case']['activation']} {result['case']['loss']}, ", end="")
-    print(f"batch {result['case']['batch']}, {result['case']['optimizer']}, {result['case']['dtype']}")
+    what = result["case"]["optimizer"] or result["case"]["mode"]
+    print(f"batch {result['case']['batch']}, {what}, {result['case']['dtype']}", end="")
+    print(f", {100 * result['roofline']:.0f} % of the roofline" if result["roofline"] else "")
     for name, entry in result["peers"].items():
         low, high = min(entry["seconds"]), max(entry["seconds"])
         print(
@@ -184,14 +265,15 @@ def print_case(result):
 def print_table(results):
     """Time a step of each, and what it says."""
     names = list(dict.fromkeys(name for result in results for name in result["peers"]))
-    header = ["case", *names, "GFLOP/s", "best peer / fastbp"]
+    header = ["case", *names, "GFLOP/s", "roofline", "best peer / fastbp"]
     rows = []
     for result in results:
         times = [format_time(result["peers"][n]["median"]) if n in result["peers"] else "-" for n in names]
         if "ratio" in result:
-            verdict = [f"{result['gflops']:.1f}", f"{result['ratio']:.2f} ({result['best_peer']})"]
+            reached = f"{100 * result['roofline']:.0f} %" if result["roofline"] else "-"
+            verdict = [f"{result['gflops']:.1f}", reached, f"{result['ratio']:.2f} ({result['best_peer']})"]
         else:
-            verdict = ["-", "-"]
+            verdict = ["-", "-", "-"]
         rows.append([result["case"]["name"], *times, *verdict])
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
     print()

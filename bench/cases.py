@@ -7,7 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Case:
-    """Training of one net: sizes (I, ..., O), hidden activation, rows a step, batches in the data set."""
+    """One net: sizes (I, ..., O), hidden activation, rows a step, batches in the data set.
+
+    `mode` says what is timed: "train" (a step inside `fit`), "predict" or "gradient" (one call from Python, `batch` rows).
+    """
 
     name: str
     sizes: tuple[int, ...]
@@ -19,15 +22,23 @@ class Case:
     group: str = "more"
     lr: float = 1e-3
     dtype: str = "float32"
+    mode: str = "train"
 
     @property
     def flops(self):
-        """Of one step: forward, dW, and dX but for the first layer, two operations a product."""
+        """Of one step: forward, dW, and dX but for the first layer, two operations a product; of predict: forward."""
         products = [i * o for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True)]
-        return 2 * self.batch * (3 * sum(products) - products[0])
+        return 2 * self.batch * (sum(products) if self.mode == "predict" else 3 * sum(products) - products[0])
 
     def __str__(self):
-        return f"{self.name}  {self.activation} {self.loss} b{self.batch} {self.optimizer} {self.dtype}"
+        what = self.optimizer if self.mode == "train" else self.mode
+        return f"{self.name}  {self.activation} {self.loss} b{self.batch} {what} {self.dtype}"
+
+
+
+
+def call(mode, name, sizes, activation, loss, batch, dtype="float32"):
+    return Case(f"{mode} {name}", sizes, activation, loss, batch, "", 1, "calls", dtype=dtype, mode=mode)
 
 
 # The `layout` group is the six nets by which the data layout was chosen.
@@ -44,7 +55,14 @@ CASES = [
     Case("784-128-10", (784, 128, 10), "relu", "cross_entropy", 128, "adam", 32),
     Case("4-32-16-4", (4, 32, 16, 4), "tanh", "mse", 10000, "adam", 8),
     Case("28-300x5-1", (28, 300, 300, 300, 300, 300, 1), "tanh", "binary_cross_entropy", 100, "momentum", 64),
+    Case("54-128-64-7-float64", (54, 128, 64, 7), "relu", "cross_entropy", 256, "adam", 64, dtype="float64"),
+    Case("17-64-64-6-float64", (17, 64, 64, 6), "tanh", "mse", 64, "adam", 128, dtype="float64"),
     Case("784-256-128-10", (784, 256, 128, 10), "relu", "cross_entropy", 128, "adam", 32),
+    call("predict", "17-64-64-6, one row", (17, 64, 64, 6), "tanh", "mse", 1),
+    call("predict", "54-128-64-7, 10000 rows", (54, 128, 64, 7), "relu", "cross_entropy", 10000),
+    call("predict", "784-512-512-10, 10000 rows", (784, 512, 512, 10), "relu", "cross_entropy", 10000),
+    call("gradient", "17-64-64-6, one row", (17, 64, 64, 6), "tanh", "mse", 1),
+    call("gradient", "24-8-2, 200 rows", (24, 8, 2), "tanh", "mse", 200, dtype="float64"),
 ]
 
 

@@ -85,6 +85,15 @@ class FastBP(Peer):
     def parameters(self):
         return self.net.params.copy()
 
+    def phases(self):
+        """Ticks of each phase of the steps of one epoch."""
+        from fastbp.data import targets
+
+        net, rows = self.net, len(self.X)
+        t = targets(self.t, rows, net.n_outputs, net.objective, net.dtype)
+        code = net._core_loss.code_for(t)
+        return net._engine.profile(self.X, t, None, None, rows, self.case.batch, code)[1]
+
 
 class NumPy(Peer):
     """Every product into a buffer of its own, the derivative in place, Adam in chunks that stay in cache."""
@@ -477,7 +486,57 @@ class JaxScan(Jax):
         self.jax.block_until_ready(self.state)
 
 
-PEERS = [NumPy, Torch, TorchCompile, Jax, JaxScan]
+class ScikitLearn(Peer):
+    """MLPClassifier and MLPRegressor: an epoch a call of partial_fit. Its squared error is half of ours, which Adam ignores."""
+
+    name = "scikit-learn"
+
+    @staticmethod
+    def version():
+        import sklearn
+
+        return sklearn.__version__
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+        case = self.case
+        if case.loss == "mse" and (case.optimizer != "adam" or case.sizes[-1] > 1):
+            raise NotImplementedError("scales the gradient of a squared error differently")
+        self.unit = case.batches
+        self.targets = self.t.ravel() if self.t.dtype.kind == "f" else self.t
+        self.classes = {} if case.loss == "mse" else {"classes": np.unique(self.targets)}
+        self.make = lambda: (MLPRegressor if case.loss == "mse" else MLPClassifier)(
+            case.sizes[1:-1], activation={"sigmoid": "logistic"}.get(case.activation, case.activation), alpha=0, shuffle=False,
+            batch_size=case.batch, solver="adam" if case.optimizer == "adam" else "sgd", learning_rate_init=case.lr,
+            momentum=MOMENTUM if case.optimizer == "momentum" else 0, nesterovs_momentum=False, random_state=0,
+        )  # fmt: skip
+
+    def reset(self):
+        """A model at the start: one step with a rate of nothing makes its arrays, then they are filled."""
+        self.model = self.make().set_params(learning_rate_init=1e-30)
+        self.model.partial_fit(self.X[: self.case.batch], self.targets[: self.case.batch], **self.classes)
+        for W, b, w0, b0 in zip(self.model.coefs_, self.model.intercepts_, self.start[0::2], self.start[1::2], strict=True):
+            W[:], b[:] = w0.T, b0
+        optimizer = type(self.model._optimizer)
+        settings = {"momentum": self.model.momentum, "nesterov": False} if "SGD" in optimizer.__name__ else {}
+        self.model._optimizer = optimizer(self.model.coefs_ + self.model.intercepts_, self.case.lr, **settings)
+
+    def run(self, steps):
+        epochs, rest = divmod(steps, self.case.batches)
+        for _ in range(epochs):
+            self.model.partial_fit(self.X, self.targets)
+        if rest:
+            rows = rest * self.case.batch
+            self.model.partial_fit(self.X[:rows], self.targets[:rows])
+
+    def parameters(self):
+        pairs = zip(self.model.coefs_, self.model.intercepts_, strict=True)
+        return flatten([part for W, b in pairs for part in (W.T, b)])
+
+
+PEERS = [NumPy, Torch, TorchCompile, Jax, JaxScan, ScikitLearn]
 
 
 def flatten(arrays):
