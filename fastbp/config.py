@@ -3,19 +3,20 @@
 import importlib.util
 import os
 import sys
+from typing import TextIO
 
 LEVELS = ("v4", "v3", "v2", "neon", "generic")
 
 
 def supported_levels():
     """Levels this CPU can run, best first."""
-    try:
-        from . import _cpu
-    except ImportError as error:
+    if importlib.util.find_spec("fastbp._cpu") is None:
         raise ImportError(
-            "fastbp's compiled core is missing: this looks like the source folder. Install with `pip install .` and start "
-            "Python in another folder, or use the `fastbp` command"
-        ) from error
+            "fastbp's compiled core is missing: this looks like the source folder. Install with `pip install .` and "
+            "start Python in another folder, or use the `fastbp` command"
+        )
+    from . import _cpu
+
     return _cpu.supported_levels()
 
 
@@ -61,13 +62,25 @@ def cpu_name():
     return platform.processor() or platform.machine()
 
 
-def show_config(file=None):
+def show_config(file: TextIO | None = None) -> None:
     """Prints level, CPU, threads, build flags and versions.
 
     Parameters
     ----------
     file : file object, optional
         Standard output by default.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.show_config()
+    fastbp   ...
+    level    ...
+    CPU      ...
+    threads  ...
+    flags    ...
+    NumPy    ...
+    Python   ...
     """
     import numpy as np
 

@@ -1,9 +1,15 @@
-"""Helper modules of this folder become importable; the worst gradient errors are printed after the run."""
+"""What is tested is the installed fastbp; helper modules of this folder become importable; worst errors are printed."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+FOLDER = Path(__file__).resolve().parent
+CHECKOUT = FOLDER.parent
+
+# `python -m pytest` puts the checkout first, where fastbp is not compiled (but for an editable install).
+if not any(CHECKOUT.glob("fastbp/_cpu.*.so")):
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
+sys.path.insert(0, str(FOLDER))
 
 
 def pytest_report_header():
