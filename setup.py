@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from Cython.Build import cythonize
+from Cython.Compiler import Options
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -54,8 +55,9 @@ def levels():
 
 
 def extensions():
-    """The extensions, from copies of the C that Cython makes once: one cythonize call for several of them leaks macros."""
+    """The extensions, from copies of the C that Cython makes once: cythonizing one source twice leaks macros."""
     strict = bool(os.environ.get("FASTBP_STRICT"))
+    Options.warning_errors = strict
     flags = FLAGS + (["-Werror"] if strict else [])
     generated = cythonize(
         [Extension("fastbp._core", ["src/engine.pyx"]), Extension("fastbp._cpu", ["src/cpu.pyx"])],
