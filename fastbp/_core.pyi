@@ -1,0 +1,91 @@
+"""Every built module `_core_<level>_<dtype>` has these names; config.py picks one. `_core` itself does not exist."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+def level() -> str: ...
+def dtype() -> str: ...
+def build_flags() -> str: ...
+
+class Buffer:
+    """(size,) of the module's dtype; numpy.asarray makes a live view."""
+
+    def __init__(self, size: int) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Engine:
+    @property
+    def parameters(self) -> Buffer: ...
+    @property
+    def first(self) -> Buffer | None: ...
+    @property
+    def second(self) -> Buffer | None: ...
+    @property
+    def n_inputs(self) -> int: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def n_parameters(self) -> int: ...
+    steps: int
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[int],
+        biases: Sequence[bool],
+        loss: int,
+        loss_parameter: float,
+        from_logits: bool,
+    ) -> None: ...
+    def predict(self, x: NDArray[Any], out: NDArray[Any], rows: int) -> None: ...
+    def loss(
+        self,
+        x: NDArray[Any],
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        rows: int,
+        total_weight: float,
+        loss_code: int,
+    ) -> float: ...
+    def loss_and_grad(
+        self,
+        x: NDArray[Any],
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        rows: int,
+        total_weight: float,
+        loss_code: int,
+        out: NDArray[Any],
+    ) -> float: ...
+    def input_grad(
+        self,
+        x: NDArray[Any],
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        rows: int,
+        total_weight: float,
+        loss_code: int,
+        out: NDArray[Any],
+    ) -> None: ...
+    def set_optimizer(
+        self,
+        kind: int,
+        lr: float,
+        momentum: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        nesterov: bool,
+        fresh: bool,
+    ) -> None: ...
+    def train(
+        self,
+        x: NDArray[Any],
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        order: NDArray[Any] | None,
+        rows: int,
+        batch_size: int,
+        loss_code: int,
+    ) -> tuple[float, int]: ...
