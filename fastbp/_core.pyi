@@ -68,6 +68,7 @@ class Engine:
         loss_code: int,
         out: NDArray[Any],
     ) -> None: ...
+    def trace_row(self, x: NDArray[Any], targets: NDArray[Any], loss_code: int, out: NDArray[Any]) -> float: ...
     def set_optimizer(
         self,
         kind: int,
@@ -89,3 +90,13 @@ class Engine:
         batch_size: int,
         loss_code: int,
     ) -> tuple[float, int]: ...
+    def profile(
+        self,
+        x: NDArray[Any],
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        order: NDArray[Any] | None,
+        rows: int,
+        batch_size: int,
+        loss_code: int,
+    ) -> tuple[tuple[float, int], dict[str, int]]: ...

@@ -4,29 +4,25 @@ One module of this source exists per level and dtype. Python's side (fastbp/netw
 what is checked here again is what memory safety rests on.
 """
 
-from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBUF_C_CONTIGUOUS, PyObject_GetBuffer,
-                             PyBuffer_Release)
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport (PyThread_type_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_acquire_lock,
                                PyThread_release_lock, WAIT_LOCK)
-from libc.math cimport isfinite
 from libc.stdlib cimport free, malloc, calloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
+from backward cimport backward
 from clock cimport Clock, N_PHASES
-from names cimport SGD, GIVEN_DELTA
-from optimizers cimport Optimizer, largest
-from pack cimport pack_weights, unpack_rows
-from plan cimport CACHE_LINE, Layer, Plan, block_rows, blocks, least, make_plan
-from simd cimport REAL_BITS, VL, real
+from forward cimport forward
+from losses cimport loss_and_delta
+from names cimport SGD
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from online cimport load_rows, online_step, store_rows, trains_by_row
-from step cimport Data, batch_gradient, batch_loss, train_step
-from forward cimport forward
-from pack cimport pack_rows
-from backward cimport backward
-from step cimport take_block, per_row
-from losses cimport loss_and_delta
+from optimizers cimport Optimizer, largest
+from pack cimport pack_rows, pack_weights, unpack_rows
+from plan cimport CACHE_LINE, Layer, Plan, block_rows, blocks, least, make_plan
+from simd cimport REAL_BITS, VL, real
+from step cimport Data, batch_gradient, batch_loss, per_row, take_block, train_step
 from trace cimport record_pass, record_size
 
 cdef extern from *:
