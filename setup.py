@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -58,6 +57,7 @@ def extensions():
     """The extensions, from copies of the C that Cython makes once: cythonizing one source twice leaks macros."""
     strict = bool(os.environ.get("FASTBP_STRICT"))
     Options.warning_errors = strict
+    testing = [("FASTBP_TESTING", "1")] if os.environ.get("FASTBP_TESTING") else []  # see src/memory.h
     flags = FLAGS + (["-Werror"] if strict else [])
     generated = cythonize(
         [Extension("fastbp._core", ["src/engine.pyx"]), Extension("fastbp._cpu", ["src/cpu.pyx"])],
@@ -71,8 +71,9 @@ def extensions():
         for dtype, bits in DTYPES.items():
             name = f"_core_{level}_{dtype}"
             copy = core.with_name(f"{name}.c")
-            if not copy.exists() or copy.read_bytes() != core.read_bytes():
-                shutil.copyfile(core, copy)
+            source = f"/* {flags} {testing} */\n{core.read_text()}"  # so that a changed switch rebuilds
+            if not copy.exists() or copy.read_text() != source:
+                copy.write_text(source)
             built.append(
                 Extension(
                     f"fastbp.{name}",
@@ -86,6 +87,7 @@ def extensions():
                         ("FASTBP_LEVEL", f'"{level}"'),
                         ("FASTBP_FLAGS", f'"{" ".join(flags[:5] + level_flags)}"'),
                         ("CYTHON_INLINE", "inline __attribute__((always_inline))"),
+                        *testing,
                     ],
                     extra_compile_args=flags + level_flags,
                 )

@@ -6,9 +6,7 @@ what is checked here again is what memory safety rests on.
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.pythread cimport (PyThread_type_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_acquire_lock,
-                               PyThread_release_lock, WAIT_LOCK)
-from libc.stdlib cimport free, malloc, calloc
+from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThread_release_lock, WAIT_LOCK
 from libc.string cimport memset
 
 from backward cimport backward
@@ -45,6 +43,16 @@ cdef extern from *:
     const char *LEVEL "FASTBP_LEVEL"
     const char *FLAGS "FASTBP_FLAGS"
 
+cdef extern from "memory.h":
+    bint TESTING
+    long requests_until_refusal
+    long live_blocks_count
+    void *take_memory(size_t size) noexcept
+    void *take_zeroed(size_t size) noexcept
+    void give_back(void *block) noexcept
+    PyThread_type_lock take_lock() noexcept
+    void give_lock_back(PyThread_type_lock lock) noexcept
+
 cdef enum:
     WORK_BETWEEN_LOOKS = 200000     # multiply-adds between two looks at the clock: some 10 microseconds
 
@@ -74,6 +82,19 @@ def build_flags():
     return FLAGS.decode()
 
 
+def fail_allocation(long n):
+    """Makes the n-th request for memory from now on fail, 0 none. Only in a build for tests (FASTBP_TESTING=1)."""
+    global requests_until_refusal
+    if not TESTING:
+        raise RuntimeError("this build of the core cannot fail on demand; build with FASTBP_TESTING=1")
+    requests_until_refusal = n
+
+
+def live_blocks():
+    """Blocks of memory in use by all networks of this dtype; None unless this is a build for tests."""
+    return live_blocks_count if TESTING else None
+
+
 cdef class Buffer:
     """A vector of numbers on a cache line, zeroed, padded with zeros to whole vectors; numpy.asarray makes a live view."""
     cdef void *memory
@@ -83,7 +104,7 @@ cdef class Buffer:
 
     def __cinit__(self, Py_ssize_t size):
         cdef Py_ssize_t padded = (size + VL - 1) // VL * VL
-        self.memory = calloc(padded * sizeof(real) + CACHE_LINE, 1)
+        self.memory = take_zeroed(padded * sizeof(real) + CACHE_LINE)
         if self.memory == NULL:
             raise MemoryError(f"{size} parameters do not fit into memory")
         self.data = <real *>((<size_t>self.memory + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
@@ -91,7 +112,7 @@ cdef class Buffer:
         self.strides[0] = sizeof(real)
 
     def __dealloc__(self):
-        free(self.memory)
+        give_back(self.memory)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         view.buf = self.data
@@ -142,14 +163,14 @@ cdef class Scratch:
     cdef long capacity
 
     def __cinit__(self, int n_layers):
-        self.plan.layers = <Layer *>calloc(n_layers, sizeof(Layer))
+        self.plan.layers = <Layer *>take_zeroed(n_layers * sizeof(Layer))
         if self.plan.layers == NULL:
             raise MemoryError("no memory for the plan of a network")
         self.plan.n_layers = n_layers
 
     def __dealloc__(self):
-        free(self.plan.layers)
-        free(self.memory)
+        give_back(self.plan.layers)
+        give_back(self.memory)
 
     cdef void prepare(self, long rows) except *:
         """Places the buffers for blocks of at most `rows` rows; memory only grows."""
@@ -159,11 +180,11 @@ cdef class Scratch:
         make_plan(&self.plan, rows)
         if self.plan.size <= self.capacity:
             return
-        memory = malloc(self.plan.size * sizeof(real) + CACHE_LINE)
+        memory = take_memory(self.plan.size * sizeof(real) + CACHE_LINE)
         if memory == NULL:
             self.plan.block_rows = 0
             raise MemoryError(f"no memory for a workspace of {self.plan.size * sizeof(real)} bytes")
-        free(self.memory)
+        give_back(self.memory)
         self.memory = memory
         self.capacity = self.plan.size
         self.arena = <real *>((<size_t>memory + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
@@ -204,7 +225,7 @@ cdef class Engine:
     cdef bint writing
 
     def __cinit__(self, sizes, activations, biases, int loss, double loss_parameter, bint from_logits):
-        self.gate = PyThread_allocate_lock()
+        self.gate = take_lock()
         if self.gate == NULL:
             raise MemoryError("no memory for a lock")
         self.recipe = (tuple(sizes), tuple(activations), tuple(biases), loss, loss_parameter, from_logits)
@@ -217,7 +238,7 @@ cdef class Engine:
 
     def __dealloc__(self):
         if self.gate != NULL:
-            PyThread_free_lock(self.gate)
+            give_lock_back(self.gate)
 
     cdef Scratch new_scratch(self):
         sizes, activations, biases, loss, loss_parameter, from_logits = self.recipe

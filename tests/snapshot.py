@@ -1,0 +1,30 @@
+"""Everything of a network that an error must leave alone, as values that compare with ==."""
+
+import copy
+
+import numpy as np
+
+
+def snapshot(net):
+    """Parameters, optimiser and its state, generator, history, and what is fixed at construction."""
+    engine = net._engine
+    optimizer_state = None
+    if net.optimizer is not None:
+        optimizer_state = bytes(engine.first), bytes(engine.second), engine.steps
+    return {
+        "params": net.params.tobytes(),
+        "optimizer": net.optimizer,
+        "optimizer_state": optimizer_state,
+        "rng": copy.deepcopy(net._rng.bit_generator.state),
+        "history": None if net.history is None else copy.deepcopy(net.history.history),
+        "fixed": (net.n_inputs, net.n_outputs, net.layers, net.objective, net.dtype, net.seed, net.threads),
+        "being fitted": "_fitted_by" in net.__dict__,
+    }
+
+
+def all_finite(net):
+    """Whether parameters and optimiser state are."""
+    vectors = [net.params]
+    if net.optimizer is not None:
+        vectors += [np.asarray(net._engine.first), np.asarray(net._engine.second)]
+    return all(bool(np.isfinite(vector).all()) for vector in vectors)
