@@ -3,8 +3,19 @@
 import difflib
 import math
 import operator
+import reprlib
 
 import numpy as np
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 60
+
+
+def described(value):
+    """value in a few words, for messages."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    return f"{SHORT.repr(value)} of type {type(value).__name__}"
 
 
 def integer(name, value, lowest):
@@ -34,16 +45,20 @@ def seed(name, value):
 
 def boolean(name, value):
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
+        raise TypeError(f"{name}: expected True or False, got {described(value)}")
     return bool(value)
 
 
 def number(name, value, *, at_least=None, above=None, below=None, at_most=None):
     """value as a finite float within the bounds (`above` and `below` are excluded)."""
-    if isinstance(value, (bool, np.bool_, str, bytes, complex)):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    words = (bool, str, bytes, bytearray, complex)
+    if isinstance(value, words) or kind not in "iuf" or getattr(value, "ndim", 0):
+        raise TypeError(f"{name}: expected a number, got {described(value)}")
     try:
         converted = float(value)
+    except OverflowError:
+        converted = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected a number, got {described(value)}") from None
     bounds = [
@@ -54,16 +69,14 @@ def number(name, value, *, at_least=None, above=None, below=None, at_most=None):
     ]
     if not math.isfinite(converted) or not all(holds for _, holds, _ in bounds):
         wanted = " and ".join(text for text, _, bound in bounds if bound is not None)
-        raise ValueError(f"{name}: expected a finite number{' ' + wanted if wanted else ''}, got {converted!r}")
+        raise ValueError(f"{name}: expected a finite number{' ' + wanted if wanted else ''}, got {SHORT.repr(value)}")
     return converted
 
 
-def described(value):
-    """value in a few words, for messages."""
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} of type {type(value).__name__}"
+def reach(dtype):
+    """The smallest normal and the largest number of a dtype, as floats."""
+    limits = np.finfo(dtype)
+    return float(limits.tiny), float(limits.max)
 
 
 def choice(name, value, choices):
@@ -71,18 +84,25 @@ def choice(name, value, choices):
     if isinstance(value, (str, int, bool)) and value in choices:
         return value
     listed = ", ".join(repr(c) for c in choices)
-    near = difflib.get_close_matches(value, [c for c in choices if isinstance(c, str)], 1) if isinstance(value, str) else []
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
     kind = ValueError if isinstance(value, (str, int)) else TypeError
-    raise kind(f"{name}: expected one of {listed}, got {value!r}{hint}")
+    raise kind(f"{name}: expected one of {listed}, got {SHORT.repr(value)}{suggestion(value, choices)}")
+
+
+def suggestion(value, choices):
+    """ " (did you mean 'relu'?)" for 'ReLU' or 'rleu'."""
+    if not isinstance(value, str):
+        return ""
+    plain = value.strip().lower().replace("-", "_").replace(" ", "_")
+    near = difflib.get_close_matches(plain, [c for c in choices if isinstance(c, str)], 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def dtype(name, value):
     """numpy.dtype float32 or float64."""
     try:
         given = np.dtype(value) if value is not None else None
-    except TypeError:
+    except (TypeError, ValueError):
         given = None
-    if given is None or given.name not in ("float32", "float64"):
-        raise ValueError(f"{name}: expected 'float32' or 'float64', got {value!r}")
+    if given is None or given.name not in ("float32", "float64") or given.shape:
+        raise ValueError(f"{name}: expected 'float32' or 'float64', got {SHORT.repr(value)}")
     return np.dtype(given.name)

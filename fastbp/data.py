@@ -1,83 +1,116 @@
-"""The door for arrays: whatever numpy.asarray takes becomes what the core takes, or a clear error before anything changes."""
+"""The door for arrays: what numpy.asarray takes becomes what the core takes, or an error before anything changes."""
+
+import math
 
 import numpy as np
 
 from . import checks
-from .layers import Dense
 from .losses import Loss
 
-ROWS_PER_LOOK = 1 << 16  # numbers looked at in one go for NaN and infinity: no temporary larger than this
+NUMBERS_PER_LOOK = 1 << 16  # looked at in one go for NaN and infinity: no temporary larger than this
 
 
-def n_inputs_of(layers):
-    """The number of inputs that the first entry of a Network's layers gives, after a look at the list itself."""
-    if isinstance(layers, (str, bytes, dict)) or not hasattr(layers, "__iter__"):
-        raise TypeError(f"layers: expected a sequence such as [784, 128, 10], got {layers!r}")
-    layers = list(layers)
-    if len(layers) < 2:
-        raise ValueError(f"layers: expected the number of inputs and at least one layer, got {layers!r}")
-    if isinstance(layers[0], Dense):
-        raise TypeError(f"layers[0]: expected the number of inputs, an integer, got {layers[0]!r}")
-    return checks.positive_int("layers[0]", layers[0])
+class RowError(ValueError):
+    """`problem`, in a row (and column) of an argument."""
+
+    def __init__(self, problem, row, column=None):
+        super().__init__(problem, row, column)
+
+    def __str__(self):
+        problem, row, column = self.args
+        return f"{problem} in row {row}" + ("" if column is None else f", column {column}")
+
+    def in_rows(self, numbers):
+        """The same where row r of what was looked at is row numbers[r] of what the user gave."""
+        problem, row, column = self.args
+        return RowError(problem, int(numbers[row]), column)
 
 
-def is_streaming(X):
+def is_streaming(array):
     """Whether rows are to be read a batch at a time rather than converted at once: a memory map."""
-    base = X
-    while isinstance(base, np.ndarray):
-        if isinstance(base, np.memmap):
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
             return True
-        base = base.base
+        array = array.base
     return False
 
 
-def as_numbers(value, name):
-    """value as an array of real numbers of some dtype."""
+def as_array(value, name):
+    """value as a plain array of any dtype."""
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{name}: expected a dense array, got a sparse matrix; convert it with .toarray()")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name}: expected numbers in every place, got a masked array with masked entries")
     try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected an array of numbers with rows of one length, got {error}") from None
+        return np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a foreign __array__ raises
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        came = f"a {type(value).__name__} that NumPy cannot convert ({error})"
+        raise kind(f"{name}: expected an array of numbers with rows of one length, got {came}") from error
+
+
+def as_numbers(value, name):
+    """value as an array of real numbers of some dtype."""
+    array = value if type(value) is np.ndarray else as_array(value, name)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+        came = checks.described(value) if array.dtype.kind == "O" else f"dtype {array.dtype}"
+        raise TypeError(f"{name}: expected an array of real numbers, got {came}")
     return array
+
+
+def all_finite(array):
+    """Whether every number of a contiguous array is finite."""
+    flat = array.reshape(-1)
+    # The sum of squares is infinite or NaN if a number is; where it merely overflowed, each number is looked at.
+    if math.isfinite(np.vdot(flat, flat)):
+        return True
+    blocks = range(0, flat.size, NUMBERS_PER_LOOK)
+    return all(np.isfinite(flat[k : k + NUMBERS_PER_LOOK]).all() for k in blocks)
 
 
 def finite(array, name, given):
-    """array (n, k), if every number in it is finite; `given` is what it was converted from."""
+    """array (n,) or (n, k), contiguous, if every number in it is finite; `given` is what it was converted from."""
+    if all_finite(array):
+        return array
     n = array.shape[0]
     flat = array.reshape(n, -1)
-    step = max(1, ROWS_PER_LOOK // max(1, flat.shape[1]))
+    step = max(1, NUMBERS_PER_LOOK // flat.shape[1])
     for first in range(0, n, step):
-        block = flat[first : first + step]
-        if np.isfinite(block).all():
-            continue
-        row, column = np.argwhere(~np.isfinite(block))[0]
-        where = f"row {first + row}, column {column}" if array.ndim > 1 else f"row {first + row}"
-        original = np.asarray(given).reshape(flat.shape)[first + row, column]
-        if np.isfinite(original):
-            raise ValueError(f"{name}: {original!r} in {where} is out of the range of {array.dtype}")
-        raise ValueError(f"{name}: expected finite numbers, got {block[row, column]} in {where}")
-    return array
+        wrong = np.argwhere(~np.isfinite(flat[first : first + step]))
+        if wrong.size:
+            row, column = first + int(wrong[0, 0]), int(wrong[0, 1])
+            break
+    original = given.reshape(flat.shape)[row, column]
+    problem = f"{name}: expected finite numbers, got {original}"
+    if np.isfinite(original):
+        problem = f"{name}: expected numbers in the range of {array.dtype}, got {original}"
+    raise RowError(problem, row, column if array.ndim > 1 else None)
 
 
 def converted(array, dtype, name):
     """C-contiguous, aligned, native, of the dtype, finite; the same memory where it is so already."""
-    with np.errstate(over="ignore"):
-        ready = np.require(array, dtype=dtype.newbyteorder("="), requirements=["C", "A"])
-    return finite(np.asarray(ready), name, array)
+    flags = array.flags
+    if array.dtype is dtype and flags.c_contiguous and flags.aligned:
+        return finite(array, name, array)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused
+        ready = np.require(array, dtype=dtype, requirements=["C", "A"])
+    return finite(ready, name, array)
+
+
+def check_inputs(array, n_inputs, name="X"):
+    """Refuses any shape but (n, n_inputs), n >= 1."""
+    if array.ndim != 2 or array.shape[1] != n_inputs:
+        raise ValueError(f"{name}: expected shape (n, {n_inputs}), got {array.shape}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{name}: expected at least one row, got shape {array.shape}")
 
 
 def inputs(X, n_inputs, dtype, name="X"):
     """(n, n_inputs), n >= 1."""
     array = as_numbers(X, name)
-    if array.ndim != 2 or array.shape[1] != n_inputs:
-        raise ValueError(f"{name}: expected shape (n, {n_inputs}), got {array.shape}")
-    if array.shape[0] == 0:
-        raise ValueError(f"{name}: expected at least one row, got shape {array.shape}")
+    check_inputs(array, n_inputs, name)
     return converted(array, dtype, name)
 
 
@@ -87,7 +120,7 @@ def rows(X, n_inputs, dtype, name="X"):
     single = array.ndim == 1
     if array.ndim not in (1, 2) or array.shape[-1] != n_inputs:
         raise ValueError(f"{name}: expected shape (n, {n_inputs}) or ({n_inputs},), got {array.shape}")
-    return converted(array.reshape(-1, n_inputs), dtype, name), single
+    return converted(array.reshape(1, n_inputs) if single else array, dtype, name), single
 
 
 def row_count(name, array, n_rows):
@@ -101,41 +134,55 @@ def targets(y, n_rows, n_outputs, loss, dtype, name="y"):
     Returns
     -------
     ndarray
-        (n, n_outputs) of the dtype; class labels as int32 (n,). For a loss object of one's own, y as an array, as it came.
+        (n, n_outputs) of the dtype; class labels as int32 (n,). For a loss object of one's own, y as it came.
     """
+    array = check_targets(y, n_rows, n_outputs, loss, name)
     if not isinstance(loss, Loss):
-        array = np.asarray(y)
-        row_count(name, np.atleast_1d(array), n_rows)
         return array
-    if isinstance(y, (list, tuple)) and y and isinstance(y[0], str) or getattr(y, "dtype", np.dtype("f4")).kind in "OSU":
-        raise TypeError(f"{name}: expected numbers, got strings or objects; number classes with np.unique(y, return_inverse=True)[1]")
-    array = as_numbers(y, name)
-    if array.ndim not in (1, 2):
-        raise ValueError(f"{name}: expected a 1-D or 2-D array, got shape {array.shape}")
-    row_count(name, array, n_rows)
-    if array.ndim == 1 and (loss.name == "cross_entropy" or loss.name == "hinge" and n_outputs > 1):
+    if takes_labels(array, n_outputs, loss):
         return labels(array, n_outputs, name)
-    if array.ndim == 1 and n_outputs == 1:
-        array = array.reshape(-1, 1)
-    if array.shape != (n_rows, n_outputs):
-        alternative = f" or integers of shape ({n_rows},)" if loss.name in ("cross_entropy", "hinge") and n_outputs > 1 else ""
-        raise ValueError(f"{name}: expected shape ({n_rows}, {n_outputs}){alternative} for {loss.name}, got {array.shape}")
-    ready = converted(array, dtype, name)
+    ready = converted(array.reshape(n_rows, n_outputs), dtype, name)
     RULES[loss.name](ready, name)
     return ready
 
 
+def check_targets(y, n_rows, n_outputs, loss, name="y"):
+    """y as an array of a kind and shape that the loss takes; its numbers are not looked at."""
+    array = as_array(y, name)
+    if not isinstance(loss, Loss):
+        row_count(name, np.atleast_1d(array), n_rows)
+        return array
+    if array.dtype.kind in "SU" or array.dtype.kind == "O" and any(isinstance(v, str) for v in array.flat):
+        hint = "number classes with np.unique(y, return_inverse=True)[1]"
+        raise TypeError(f"{name}: expected numbers, got strings; {hint}")
+    if array.dtype.kind not in "biuf":
+        as_numbers(y, name)  # says what came
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{name}: expected a 1-D or 2-D array, got shape {array.shape}")
+    row_count(name, array, n_rows)
+    if takes_labels(array, n_outputs, loss) or array.ndim == 1 and n_outputs == 1 or array.shape == (n_rows, n_outputs):
+        return array
+    classes = loss.name == "cross_entropy" or loss.name == "hinge" and n_outputs > 1
+    other = f" or class indices of shape ({n_rows},)" if classes else f" or ({n_rows},)" if n_outputs == 1 else ""
+    raise ValueError(f"{name}: expected shape ({n_rows}, {n_outputs}){other} for {loss.name}, got {array.shape}")
+
+
+def takes_labels(array, n_outputs, loss):
+    """Whether targets of this shape are class indices."""
+    return array.ndim == 1 and (loss.name == "cross_entropy" or loss.name == "hinge" and n_outputs > 1)
+
+
 def labels(array, n_outputs, name):
-    """Class indices (n,) as int32, from integers or floats that are whole."""
+    """Class indices (n,) as int32, from integers or whole floats; always a copy, for the core indexes with them."""
     if array.dtype.kind == "f":
-        finite(array, name, array)
-        bad = np.flatnonzero(array != np.floor(array))
-        if bad.size:
-            raise ValueError(f"{name}: expected class indices, got {array[bad[0]]!r} in row {bad[0]}")
-    bad = np.flatnonzero((array < 0) | (array >= n_outputs)) if array.dtype.kind != "b" or n_outputs < 2 else np.empty(0)
-    if bad.size:
-        raise ValueError(f"{name}: expected class indices from 0 to {n_outputs - 1}, got {array[bad[0]]} in row {bad[0]}")
-    return np.ascontiguousarray(array, dtype=np.int32)
+        finite(np.ascontiguousarray(array), name, array)
+    if array.dtype.kind == "b":
+        array = array.astype(np.int32)
+    wrong = np.flatnonzero((array < 0) | (array >= n_outputs) | (array != np.floor(array)))
+    if wrong.size:
+        problem = f"{name}: expected class indices from 0 to {n_outputs - 1}, got {array[wrong[0]]}"
+        raise RowError(problem, int(wrong[0]))
+    return np.array(array, dtype=np.int32, order="C")
 
 
 def any_number(array, name):
@@ -157,15 +204,16 @@ def signs(array, name):
 def probabilities(array, name):
     refuse((array < 0) | (array > 1), array, name, "probabilities in [0, 1]")
     sums = array.sum(axis=1, dtype=np.float64)
-    bad = np.flatnonzero(np.abs(sums - 1) > 1e-3)
-    if bad.size:
-        raise ValueError(f"{name}: expected probabilities that sum to 1 in each row, got {sums[bad[0]]:g} in row {bad[0]}")
+    wrong = np.flatnonzero(np.abs(sums - 1) > 1e-3)
+    if wrong.size:
+        problem = f"{name}: expected probabilities that sum to 1 in each row, got {sums[wrong[0]]:g}"
+        raise RowError(problem, int(wrong[0]))
 
 
 def refuse(wrong, array, name, expected):
     if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        raise ValueError(f"{name}: expected {expected}, got {array[row, column]:g} in row {row}, column {column}")
+        row, column = (int(k) for k in np.argwhere(wrong)[0])
+        raise RowError(f"{name}: expected {expected}, got {array[row, column]:g}", row, column)
 
 
 # what each loss asks of 2-D targets
@@ -182,22 +230,19 @@ RULES = {
 
 
 def sample_weights(weights, n_rows, dtype, name="sample_weight"):
-    """(n,), not negative, not all zero."""
+    """(n,), not negative, not all zero, scaled to mean 1, of the dtype: sum(w l) / sum(w) is then sum(w l) / n."""
     array = as_numbers(weights, name)
     if array.shape != (n_rows,):
         raise ValueError(f"{name}: expected shape ({n_rows},), got {array.shape}")
-    ready = converted(array, dtype, name)
-    bad = np.flatnonzero(ready < 0)
-    if bad.size:
-        raise ValueError(f"{name}: expected weights >= 0, got {ready[bad[0]]:g} in row {bad[0]}")
-    if not ready.any():
+    wide = converted(array, np.dtype(np.float64), name)
+    wrong = np.flatnonzero(wide < 0)
+    if wrong.size:
+        raise RowError(f"{name}: expected weights >= 0, got {wide[wrong[0]]:g}", int(wrong[0]))
+    largest = wide.max()
+    if largest == 0:
         raise ValueError(f"{name}: expected at least one weight above 0, got zeros only")
-    return ready
-
-
-def mean_one(weights):
-    """weights scaled to mean 1."""
-    return (weights / weights.mean(dtype=np.float64)).astype(weights.dtype)
+    scaled = wide / largest  # first, so that neither a sum of huge weights nor a quotient of tiny ones overflows
+    return (scaled / scaled.mean()).astype(dtype)
 
 
 def out_array(out, shape, dtype, name="out"):
@@ -206,6 +251,15 @@ def out_array(out, shape, dtype, name="out"):
         raise TypeError(f"{name}: expected a numpy array, got {type(out).__name__}")
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(f"{name}: expected shape {shape} and dtype {dtype}, got {out.shape} and {out.dtype}")
-    if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned and out.dtype.isnative):
-        raise ValueError(f"{name}: expected a writable, aligned, C-contiguous array in native byte order")
+    flags = out.flags
+    if not (flags.c_contiguous and flags.writeable and flags.aligned):
+        raise ValueError(f"{name}: expected a writable, aligned, C-contiguous array")
+    return out
+
+
+def apart(out, *arrays):
+    """out, or an empty array like it where it may share memory with any of the arrays."""
+    for array in arrays:
+        if array is not None and np.may_share_memory(out, array):
+            return np.empty(out.shape, out.dtype)
     return out

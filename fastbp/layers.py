@@ -1,4 +1,4 @@
-"""Layers as plain descriptions, the names of activations, and how weights start.
+"""Layers as plain descriptions, the names of activations, what a Network's arguments make of them, how weights start.
 
 One layer maps x to y = W x + b and z = h(y), with W of shape (units, inputs).
 """
@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from . import checks
+from .losses import Loss
 
 # In the order of the codes in src/names.pxd.
 ACTIVATIONS = (
@@ -23,6 +24,8 @@ VARIANCES = {
     "lecun": lambda i, o: 1 / i,
 }
 INITS = ("auto", *(f"{name}_{law}" for name in VARIANCES for law in ("uniform", "normal")), "orthogonal", "zeros")
+
+MOST_WEIGHTS = 1 << 50  # a petabyte: above it, byte counts would come near the end of 64-bit integers
 
 # What "auto" stands for; every other activation takes glorot_uniform.
 AUTO = dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus"), "he_normal") | {
@@ -39,8 +42,8 @@ class Dense:
     units : int
         Width of the layer, at least 1.
     activation : str
-        Name of h, one of ``fastbp.layers.ACTIVATIONS``: identity, relu, leaky_relu (slope 0.01), elu, selu, gelu (with erf),
-        gelu_tanh, silu, softplus, sigmoid, hard_sigmoid, tanh, softsign, exp, softmax.
+        Name of h, one of ``fastbp.layers.ACTIVATIONS``: identity, relu, leaky_relu (slope 0.01), elu, selu, gelu (with
+        erf), gelu_tanh, silu, softplus, sigmoid, hard_sigmoid, tanh, softsign, exp, softmax.
     bias : bool
         Whether there is a b. It starts at zero.
     init : str, array_like of shape (units, inputs), or callable
@@ -87,14 +90,10 @@ class Dense:
         store(self, "units", checks.positive_int("units", self.units))
         store(self, "activation", checks.choice("activation", self.activation, ACTIVATIONS))
         store(self, "bias", checks.boolean("bias", self.bias))
-        if isinstance(self.init, str):
-            store(self, "init", checks.choice("init", self.init, INITS))
-        elif isinstance(self.init, type) or not callable(self.init):
-            init = weight_array(self.init).copy()
-            if init.ndim != 2 or init.shape[0] != self.units:
-                raise ValueError(f"init: expected an array of shape ({self.units}, inputs), got shape {init.shape}")
-            init.flags.writeable = False
-            store(self, "init", init)
+        init = checked_init(self.init)
+        if isinstance(init, np.ndarray) and (init.ndim != 2 or init.shape[0] != self.units):
+            raise ValueError(f"init: expected an array of shape ({self.units}, inputs), got shape {init.shape}")
+        store(self, "init", init)
 
     def _key(self):
         init = self.init
@@ -111,18 +110,82 @@ class Dense:
         return f"Dense(units={self.units}, activation={self.activation!r}, bias={self.bias}, init={init})"
 
 
+def checked_init(init):
+    """A name of `INITS`, a callable, or a read-only copy of an array of weights."""
+    if isinstance(init, str):
+        return checks.choice("init", init, INITS)
+    if callable(init) and not isinstance(init, type):
+        return init
+    weights = weight_array(init).copy()
+    weights.flags.writeable = False
+    return weights
+
+
 def weight_array(values):
     """Weights from outside as finite float64."""
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"init: expected a name, an array or a callable, got {checks.described(values)} ({error})") from None
+        came = f"{checks.described(values)} ({error})"
+        raise ValueError(f"init: expected a name, an array or a callable, got {came}") from None
     if array.dtype.kind not in "biuf" or isinstance(values, type):
-        raise TypeError(f"init: expected a name, an array of real numbers or a callable, got {checks.described(values)}")
-    array = array.astype(np.float64, copy=False)
+        came = checks.described(values)
+        raise TypeError(f"init: expected a name, an array of real numbers or a callable, got {came}")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
         raise ValueError(f"init: expected finite weights, got {array[~np.isfinite(array)][0]}")
     return array
+
+
+def input_count(layers):
+    """The number of inputs that the first entry of a Network's `layers` gives, after a look at the list itself."""
+    if isinstance(layers, (str, bytes)) or not (hasattr(layers, "__len__") and hasattr(layers, "__getitem__")):
+        raise TypeError(f"layers: expected a sequence such as [784, 128, 10], got {checks.described(layers)}")
+    if isinstance(layers, dict) or getattr(layers, "ndim", 1) != 1:
+        raise TypeError(f"layers: expected a flat sequence such as [784, 128, 10], got {checks.described(layers)}")
+    if len(layers) < 2:
+        came = checks.described(layers)
+        raise ValueError(f"layers: expected the number of inputs and at least one layer, got {came}")
+    if isinstance(layers[0], Dense):
+        raise TypeError(f"layers[0]: expected the number of inputs, an integer, got {layers[0]!r}")
+    return checks.positive_int("layers[0]", layers[0])
+
+
+def resolve(layers, activation, output, loss, bias, init):
+    """The tuple of Dense that a Network's arguments describe. `loss` is a loss object."""
+    n_inputs, given = input_count(layers), list(layers)[1:]
+    names = hidden_activations(activation, len(given) - 1)
+    usual = checks.choice("loss.default_output", getattr(loss, "default_output", "identity"), ACTIVATIONS)
+    names.append(usual if output is None else checks.choice("output", output, ACTIVATIONS))
+    common = {"bias": checks.boolean("bias", bias), "init": checked_init(init)}
+    resolved = []
+    for k, (layer, name) in enumerate(zip(given, names, strict=True)):
+        if not isinstance(layer, Dense):
+            layer = Dense(checks.positive_int(f"layers[{k + 1}]", layer), name, **common)
+        resolved.append(layer)
+    last = resolved[-1].activation
+    if output is not None and output != last:
+        raise ValueError(f"output: got {output!r}, but the last layer is a Dense with {last!r}; give one of them")
+    if isinstance(loss, Loss) and loss.from_logits and last not in (usual, "identity"):
+        wanted = f"{usual!r} or 'identity', for {loss.name} is computed from logits"
+        raise ValueError(f"output: expected {wanted}, got {last!r}")
+    sizes = [n_inputs, *(layer.units for layer in resolved)]
+    n_weights = sum(i * o for i, o in zip(sizes, sizes[1:]))  # noqa: B905 (each size beside the next one)
+    if n_weights > MOST_WEIGHTS:
+        raise MemoryError(f"layers: {n_weights} weights are more than any memory holds")
+    return tuple(resolved)
+
+
+def hidden_activations(activation, n_hidden):
+    """A list with one name for each hidden layer."""
+    if isinstance(activation, str):
+        return [checks.choice("activation", activation, ACTIVATIONS)] * n_hidden
+    if not isinstance(activation, (list, tuple)):
+        raise TypeError(f"activation: expected a name or a list of names, got {checks.described(activation)}")
+    if len(activation) != n_hidden:
+        raise ValueError(f"activation: expected one name, or {n_hidden} for the hidden layers, got {len(activation)}")
+    return [checks.choice(f"activation[{k}]", name, ACTIVATIONS) for k, name in enumerate(activation)]
 
 
 def initial_weights(layer, n_inputs, rng):

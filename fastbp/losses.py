@@ -264,12 +264,25 @@ def resolve(loss):
         return CLASSES[checks.choice("loss", loss, LOSSES)]()
     if isinstance(loss, type):
         raise TypeError(f"loss: expected an object, got the class {loss.__name__}; write {loss.__name__}()")
-    if isinstance(loss, Loss) or callable(getattr(loss, "value_and_delta", None)):
+    if type(loss) in CLASSES.values():
+        return loss
+    if isinstance(loss, Loss):
+        came = checks.described(loss)
+        raise TypeError(f"loss: expected an object of fastbp's own classes or of one that is no subclass, got {came}")
+    if callable(getattr(loss, "value_and_delta", None)):
         return loss
     raise TypeError(
         "loss: expected a name, a loss object or an object with value_and_delta(outputs, targets), "
         f"got {checks.described(loss)}"
     )
+
+
+def check_range(loss, dtype):
+    """Refuses a parameter that would be infinite in the network's dtype, or zero where it was not."""
+    number = getattr(loss, "parameter", 0.0) if isinstance(loss, Loss) else 0.0
+    smallest, largest = checks.reach(dtype)
+    if number and not smallest <= number <= largest:
+        raise ValueError(f"loss: expected a parameter in the range of {dtype}, got {loss!r}")
 
 
 def value_and_delta(loss, outputs, targets):
@@ -297,8 +310,7 @@ def value_and_delta(loss, outputs, targets):
     if value.ndim or value.dtype.kind not in "iuf":
         raise TypeError(f"loss: expected {who} to return a number first, got {checks.described(returned[0])}")
     if delta.dtype.kind not in "iuf" or delta.shape != outputs.shape:
-        raise ValueError(
-            f"loss: expected {who} to return a delta of the outputs' shape {outputs.shape}, got {checks.described(returned[1])}"
-        )
+        came = checks.described(returned[1])
+        raise ValueError(f"loss: expected {who} to return a delta of the outputs' shape {outputs.shape}, got {came}")
     with np.errstate(over="ignore"):  # what becomes infinite is refused before the update
         return float(value), np.ascontiguousarray(delta, outputs.dtype)

@@ -1,12 +1,14 @@
 """The network: names, checks and views around the compiled engine. No arithmetic on the hot path happens here."""
 
-import threading
-
 import numpy as np
 
-from . import checks, config, data, losses, optimizers, training
-from .layers import ACTIVATIONS, Dense, initial_weights
-from .metrics import resolve as resolve_metrics
+from . import checks, config, data, losses, optimizers, state, training
+from . import layers as layers_
+from . import metrics as metrics_
+
+READ_ONLY = frozenset(
+    "params weights biases n_params n_inputs n_outputs layers objective dtype seed threads optimizer history".split()
+)
 
 
 class Network:
@@ -15,8 +17,8 @@ class Network:
     Parameters
     ----------
     layers : sequence
-        The number of inputs, then an int or a :class:`Dense` for each layer. ``[784, 128, 10]`` has 784 inputs, 128 hidden
-        units and 10 outputs.
+        The number of inputs, then an int or a :class:`Dense` for each layer. ``[784, 128, 10]`` has 784 inputs, 128
+        hidden units and 10 outputs.
     activation : str or sequence of str
         Activation of the hidden layers given as ints: one name for all, or one for each.
     output : str, optional
@@ -25,9 +27,10 @@ class Network:
         the last layer), so that they cannot overflow; they allow their own activation or ``"identity"`` here, and
         `predict` gives probabilities (rates) or logits accordingly.
     loss : str or loss object
-        ``"mse"``, ``"mae"``, ``"huber"``, ``"quantile"``, ``"poisson"``, ``"cross_entropy"``, ``"binary_cross_entropy"``,
-        ``"hinge"``, one of the classes of these names, or an object with ``value_and_delta(outputs, targets)`` that returns
-        the mean loss of a batch and its derivative by the outputs, of the outputs' shape.
+        ``"mse"``, ``"mae"``, ``"huber"``, ``"quantile"``, ``"poisson"``, ``"cross_entropy"``,
+        ``"binary_cross_entropy"``, ``"hinge"``, one of the classes of these names, or an object with
+        ``value_and_delta(outputs, targets)`` that returns the mean loss of a batch and its derivative by the outputs,
+        of the outputs' shape.
     bias : bool
         Whether the layers given as ints have biases.
     init : str, array or callable
@@ -42,10 +45,11 @@ class Network:
     Attributes
     ----------
     params : ndarray, shape (n_params,)
-        Live view of all parameters, in the layout and order of torch's ``nn.Sequential``: for each layer W (out, in), then b.
+        Live view of all parameters, in the layout and order of torch's ``nn.Sequential``: for each layer W (out, in),
+        then b.
     weights, biases : tuple of ndarray
-        Live views of them, (out, in) and (out,); None for the bias of a layer that has none. Writing to a view changes the
-        network.
+        Live views of them, (out, in) and (out,); None for the bias of a layer that has none. Writing to a view changes
+        the network.
     layers : tuple of Dense
         One per layer of weights, activations resolved.
 
@@ -79,11 +83,13 @@ class Network:
         threads=None,
     ):
         objective = losses.resolve(loss)
+        dtype = checks.dtype("dtype", dtype)
+        losses.check_range(objective, dtype)
         self._describe(
-            data.n_inputs_of(layers),
-            resolve_layers(layers, activation, output, objective, bias, init),
+            layers_.input_count(layers),
+            layers_.resolve(layers, activation, output, objective, bias, init),
             objective,
-            checks.dtype("dtype", dtype),
+            dtype,
             checks.seed("seed", seed),
             checks.optional_positive_int("threads", threads),
         )
@@ -91,22 +97,27 @@ class Network:
         starts = []
         n_inputs = self.n_inputs
         for layer in self.layers:
-            starts.append(initial_weights(layer, n_inputs, self._rng))
+            starts.append(layers_.initial_weights(layer, n_inputs, self._rng))
             n_inputs = layer.units
         self._build()
         for weight, start in zip(self.weights, starts, strict=True):
-            weight[...] = start
+            with np.errstate(over="ignore"):
+                weight[...] = start
+            if not data.all_finite(weight):
+                beyond = start[~np.isfinite(weight)][0]
+                raise ValueError(f"init: expected weights in the range of {dtype}, got {beyond:g}")
+
+    def __setattr__(self, name, value):
+        if name in READ_ONLY:
+            hint = "; write into it, as in net.params[:] = ..." if name in ("params", "weights", "biases") else ""
+            raise AttributeError(f"{name}: cannot be set{hint}")
+        super().__setattr__(name, value)
 
     def _describe(self, n_inputs, layers, objective, dtype, seed, threads):
-        self.n_inputs = n_inputs
-        self.layers = layers
-        self.n_outputs = layers[-1].units
-        self.objective = objective
-        self.dtype = dtype
-        self.seed = seed
-        self.threads = threads
-        self.optimizer = None
-        self.history = None
+        self.__dict__.update(
+            n_inputs=n_inputs, layers=layers, n_outputs=layers[-1].units, objective=objective, dtype=dtype, seed=seed,
+            threads=threads, optimizer=None, history=None,
+        )  # fmt: skip
 
     def _build(self):
         """Makes the engine and the views, parameters zero."""
@@ -114,27 +125,26 @@ class Network:
         sizes = [self.n_inputs, *(layer.units for layer in self.layers)]
         self._engine = config.engine_module(self.dtype).Engine(
             sizes,
-            [ACTIVATIONS.index(layer.activation) for layer in self.layers],
+            [layers_.ACTIVATIONS.index(layer.activation) for layer in self.layers],
             [layer.bias for layer in self.layers],
             core_loss.code,
             core_loss.parameter,
             core_loss.from_logits,
         )
         self._core_loss = core_loss
-        self._fitting = threading.Lock()
-        self.params = np.frombuffer(self._engine.parameters, dtype=self.dtype)
+        params = np.asarray(self._engine.parameters)
         weights, biases, at = [], [], 0
         for n_in, layer in zip(sizes, self.layers):  # noqa: B905 (sizes has one more: the outputs)
-            weights.append(self.params[at : at + layer.units * n_in].reshape(layer.units, n_in))
+            weights.append(params[at : at + layer.units * n_in].reshape(layer.units, n_in))
             at += layer.units * n_in
-            biases.append(self.params[at : at + layer.units] if layer.bias else None)
+            biases.append(params[at : at + layer.units] if layer.bias else None)
             at += layer.units if layer.bias else 0
-        self.weights, self.biases = tuple(weights), tuple(biases)
+        self.__dict__.update(params=params, weights=tuple(weights), biases=tuple(biases))
 
     @property
     def n_params(self):
         """Number of parameters, weights and biases together."""
-        return self.params.size
+        return self._engine.n_parameters
 
     def predict(self, X, out=None):
         """Outputs of the network: probabilities where the last layer is softmax or sigmoid.
@@ -144,7 +154,7 @@ class Network:
         X : array_like, shape (n, in) or (in,)
             Rows of inputs, or one.
         out : ndarray, shape (n, out) or (out,), optional
-            Of the net's dtype, C-contiguous; overwritten and returned.
+            Of the net's dtype, C-contiguous; overwritten and returned. It may share memory with X or the parameters.
 
         Returns
         -------
@@ -162,9 +172,14 @@ class Network:
         X, single = data.rows(X, self.n_inputs, self.dtype)
         n = X.shape[0]
         shape = (self.n_outputs,) if single else (n, self.n_outputs)
-        out = np.empty(shape, self.dtype) if out is None else data.out_array(out, shape, self.dtype)
+        if out is None:
+            out = target = np.empty(shape, self.dtype)
+        else:
+            target = data.apart(data.out_array(out, shape, self.dtype), X, self.params)
         if n:
-            self._engine.predict(X, out, n)
+            self._engine.predict(X, target, n)
+        if target is not out:
+            out[...] = target
         return out
 
     def _pass(self, X, y, sample_weight):
@@ -175,9 +190,8 @@ class Network:
         if sample_weight is None:
             return X, targets, None, n, float(n)
         if self._core_loss.code == losses.GivenDelta.code:
-            raise ValueError("sample_weight: a loss object with value_and_delta weighs its own rows; expected None")
-        weights = data.sample_weights(sample_weight, n, self.dtype)
-        return X, targets, weights, n, float(weights.sum(dtype=np.float64))
+            raise ValueError("sample_weight: expected None with a loss object of one's own, which weighs rows itself")
+        return X, targets, data.sample_weights(sample_weight, n, self.dtype), n, float(n)
 
     def _delta_of_custom_loss(self, X, targets):
         return losses.value_and_delta(self.objective, self.predict(X), targets)
@@ -197,10 +211,8 @@ class Network:
         -------
         float
         """
-        X, targets, weights, n, total = self._pass(X, y, sample_weight)
-        if self._core_loss.code == losses.GivenDelta.code:
-            return self._delta_of_custom_loss(X, targets)[0]
-        return self._engine.loss(X, targets, weights, n, total, self._core_loss.code_for(targets))
+        X, targets, weights, _, _ = self._pass(X, y, sample_weight)
+        return self._loss(X, targets, weights)
 
     def loss_and_grad(self, X, y, sample_weight=None, out=None):
         """The loss and its gradient by all parameters.
@@ -210,7 +222,8 @@ class Network:
         X, y, sample_weight
             As in :meth:`loss`.
         out : ndarray, shape (n_params,), optional
-            Of the net's dtype; overwritten with the gradient.
+            Of the net's dtype, C-contiguous; overwritten with the gradient. It may share memory with the arrays given
+            or the parameters.
 
         Returns
         -------
@@ -220,12 +233,18 @@ class Network:
         """
         X, targets, weights, n, total = self._pass(X, y, sample_weight)
         shape = (self.n_params,)
-        out = np.empty(shape, self.dtype) if out is None else data.out_array(out, shape, self.dtype)
+        if out is None:
+            out = gradient = np.empty(shape, self.dtype)
+        else:
+            out = data.out_array(out, shape, self.dtype)
+            gradient = data.apart(out, X, targets, weights, self.params)
         value = None
         if self._core_loss.code == losses.GivenDelta.code:
             value, targets = self._delta_of_custom_loss(X, targets)
             total = 1.0
-        loss = self._engine.loss_and_grad(X, targets, weights, n, total, self._core_loss.code_for(targets), out)
+        loss = self._engine.loss_and_grad(X, targets, weights, n, total, self._core_loss.code_for(targets), gradient)
+        if gradient is not out:
+            out[...] = gradient
         return (loss if value is None else value), out
 
     def input_grad(self, X, y):
@@ -266,8 +285,9 @@ class Network:
         Parameters
         ----------
         X : array_like, shape (n, in), or iterable of batches
-            An iterable gives (X, y) pairs, a batch each, and is gone through once an epoch (a list or an object with
-            ``__iter__``; an exhausted generator ends the training with a ValueError).
+            Memory maps are read a batch at a time. An iterable gives (X, y) pairs, a batch each, in its own order and
+            sizes, and is gone through once an epoch; a generator does for one epoch only. What is read a batch at a
+            time is checked before that batch's step: an error leaves the steps of the batches before it.
         y : array_like
             Targets; None only where X is an iterable of pairs.
         epochs : int
@@ -277,25 +297,28 @@ class Network:
         optimizer : SGD, Adam or AdamW, optional
             Naming one starts it fresh; None continues the last one with its state (at first: ``Adam()``).
         validation_data : (X, y), optional
-            Its loss is recorded after each epoch as ``val_loss``.
+            Its loss is recorded after each epoch as ``val_loss``, and its accuracy (r2 for regression) beside it.
         sample_weight : array_like, shape (n,), optional
             Scaled to mean 1 over the data once.
         shuffle : bool
             New order of rows each epoch, from the network's generator.
         callbacks : sequence of callable
-            Each is called after an epoch as ``callback(net, history)``; returning True ends the training.
+            Each is called after an epoch as ``callback(net, history)``; returning True ends the training. It may call
+            everything but `fit`.
         verbose : {0, 1}
             1 shows progress.
 
         Returns
         -------
         History
-            ``.history`` is a dict of lists: loss, lr, seconds, and val_loss if there is validation data.
+            ``.history`` is a dict of lists with an entry per epoch: loss, lr, seconds, and with validation data
+            val_loss and val_accuracy (val_r2 for regression). Also ``net.history``, where an interrupted fit leaves it.
 
         Raises
         ------
         DivergedError
             When a loss, gradient or parameter would leave the finite range; the last finite parameters are in place.
+            Also where the parameters are not finite to begin with; nothing changes then.
         ValueError, TypeError
             For bad arguments, before anything changes.
         RuntimeError
@@ -310,6 +333,17 @@ class Network:
 
     def _set_optimizer(self, optimizer, fresh):
         """Hands the optimiser to the engine; its state starts at zero if fresh."""
+        before = self.optimizer
+        if fresh:  # a Ctrl-C from here on leaves none, rather than one whose state is another's
+            self.__dict__["optimizer"] = None
+        try:
+            self._hand_over(optimizer, fresh)
+        except MemoryError:
+            self.__dict__["optimizer"] = before
+            raise
+        self.__dict__["optimizer"] = optimizer
+
+    def _hand_over(self, optimizer, fresh):
         self._engine.set_optimizer(
             optimizers.KINDS.index(type(optimizer).__name__),
             optimizer.lr,
@@ -320,31 +354,43 @@ class Network:
             isinstance(optimizer, optimizers.SGD) and optimizer.nesterov,
             fresh,
         )
-        self.optimizer = optimizer
 
-    def evaluate(self, X, y, metrics=("accuracy",)):
+    def evaluate(self, X, y, metrics=None):
         """Loss and metrics on held-out data.
 
         Parameters
         ----------
         X, y
             As in :meth:`loss`.
-        metrics : sequence of str or callable
-            Names of ``fastbp.metrics.METRICS``, or functions of (outputs, targets).
+        metrics : list of str or callable, optional
+            Names of ``fastbp.metrics.METRICS``, or functions that return a number for (outputs, targets), outputs as
+            `predict` gives them, targets of their shape or int class indices (n,). None is ``["accuracy"]`` for a loss
+            of classes (cross_entropy, binary_cross_entropy, hinge), ``["r2"]`` for the others, and nothing for a loss
+            object of one's own.
 
         Returns
         -------
         dict of str to float
             ``"loss"`` and one entry per metric.
         """
-        functions = resolve_metrics(metrics)
-        X = data.inputs(X, self.n_inputs, self.dtype)
-        targets = data.targets(y, X.shape[0], self.n_outputs, self.objective, self.dtype)
-        report = {"loss": self.loss(X, y)}
+        functions = metrics_.resolve(metrics, self)
+        X, targets, _, _, _ = self._pass(X, y, None)
+        return self._report(X, targets, functions)
+
+    def _report(self, X, targets, functions):
+        """What `evaluate` returns, for data that has come through the door."""
         outputs = self.predict(X)
+        report = {"loss": self._loss(X, targets)}
         for name, function in functions:
             report[name] = function(outputs, targets, self)
         return report
+
+    def _loss(self, X, targets, weights=None):
+        """The mean loss, for data that has come through the door."""
+        if self._core_loss.code == losses.GivenDelta.code:
+            return self._delta_of_custom_loss(X, targets)[0]
+        n = X.shape[0]
+        return self._engine.loss(X, targets, weights, n, float(n), self._core_loss.code_for(targets))
 
     def gradcheck(self, X, y, *, eps=None, rtol=None, atol=None):
         """Compares the gradient with central differences of the loss, entry by entry.
@@ -403,87 +449,23 @@ class Network:
         return trace.Trace(self, x, y)
 
     def copy(self, dtype=None):
-        """An independent network with the same parameters, of another dtype if one is given; no optimiser state then."""
-        twin = Network.__new__(Network)
-        state = self.__getstate__()
+        """An independent network with the same parameters, of another dtype if one is given: without optimiser then."""
+        saved = state.of(self)
         if dtype is not None:
-            state["dtype"] = checks.dtype("dtype", dtype).name
-            if state["dtype"] != self.dtype.name:
-                state["optimizer_state"] = None
-                state["optimizer"] = None
-        twin.__setstate__(state)
+            saved["dtype"] = checks.dtype("dtype", dtype).name
+            if saved["dtype"] != self.dtype.name:
+                saved["optimizer"] = saved["optimizer_state"] = None
+        twin = type(self).__new__(type(self))
+        state.restore(twin, saved)
         return twin
 
     def __getstate__(self):
-        engine = self._engine
-        kept = None
-        if self.optimizer is not None:
-            kept = (np.array(engine.first), np.array(engine.second), engine.steps)
-        return {
-            "n_inputs": self.n_inputs,
-            "layers": self.layers,
-            "objective": self.objective,
-            "dtype": self.dtype.name,
-            "seed": self.seed,
-            "threads": self.threads,
-            "params": np.array(self.params),
-            "optimizer": self.optimizer,
-            "optimizer_state": kept,
-            "history": self.history,
-            "rng": self._rng.bit_generator.state,
-        }
+        return state.of(self)
 
-    def __setstate__(self, state):
-        self._describe(
-            state["n_inputs"], state["layers"], state["objective"], np.dtype(state["dtype"]), state["seed"], state["threads"]
-        )
-        self._rng = np.random.default_rng()
-        self._rng.bit_generator.state = state["rng"]
-        self._build()
-        self.params[:] = state["params"]
-        self.history = state["history"]
-        if state["optimizer"] is not None:
-            self._set_optimizer(state["optimizer"], fresh=True)
-            first, second, steps = state["optimizer_state"]
-            np.asarray(self._engine.first)[:] = first
-            np.asarray(self._engine.second)[:] = second
-            self._engine.steps = steps
+    def __setstate__(self, saved):
+        state.restore(self, saved)
 
     def __repr__(self):
         chain = " - ".join([str(self.n_inputs), *(f"{layer.units} {layer.activation}" for layer in self.layers)])
         loss = getattr(self.objective, "name", type(self.objective).__name__)
         return f"<Network {chain}, {loss}, {self.dtype.name}, {self.n_params} parameters>"
-
-
-def resolve_layers(layers, activation, output, objective, bias, init):
-    """The tuple of Dense that the constructor's arguments describe."""
-    given = list(layers)[1:]
-    bias = checks.boolean("bias", bias)
-    n_hidden = len(given) - 1
-    if isinstance(activation, str):
-        names = [activation] * n_hidden
-    else:
-        names = list(activation)
-        if len(names) != n_hidden:
-            raise ValueError(f"activation: expected one name, or {n_hidden}, one for each hidden layer, got {len(names)}")
-    resolved = []
-    for k, layer in enumerate(given):
-        last = k == n_hidden
-        if isinstance(layer, Dense):
-            if last and output is not None and output != layer.activation:
-                raise ValueError(
-                    f"output: got {output!r}, but the last layer is a Dense with activation {layer.activation!r}; give one of them"
-                )
-            resolved.append(layer)
-        else:
-            name = (output or getattr(objective, "default_output", "identity")) if last else names[k]
-            argument = "output" if last else "activation"
-            checks.choice(argument, name, ACTIVATIONS)
-            resolved.append(Dense(checks.positive_int(f"layers[{k + 1}]", layer), name, bias=bias, init=init))
-    own = getattr(objective, "default_output", "identity")
-    if getattr(objective, "from_logits", False) and resolved[-1].activation not in (own, "identity"):
-        raise ValueError(
-            f"output: {objective.name} is computed from logits and goes with {own!r} or 'identity', "
-            f"got {resolved[-1].activation!r}"
-        )
-    return tuple(resolved)

@@ -11,6 +11,24 @@ class Optimizer:
     """What `fit` takes as an optimiser: one of the classes below."""
 
 
+def check(optimizer, dtype):
+    """Refuses what is no optimiser, and hyper-parameters that a net of this dtype cannot compute with."""
+    if type(optimizer) not in (SGD, Adam, AdamW):
+        raise TypeError(f"optimizer: expected SGD, Adam, AdamW or None, got {checks.described(optimizer)}")
+    smallest, largest = checks.reach(dtype)
+    # What the update multiplies and divides by: were it infinite or zero in the dtype, 0 * inf or 0 / 0 could come out.
+    factors = {"weight_decay": optimizer.weight_decay, "lr * weight_decay": optimizer.lr * optimizer.weight_decay}
+    if isinstance(optimizer, SGD):
+        factors["lr"] = optimizer.lr
+    else:
+        factors["lr / (1 - betas[0])"] = optimizer.lr / (1 - optimizer.betas[0])
+        if not smallest <= optimizer.eps <= largest:
+            raise ValueError(f"optimizer: expected eps within the range of {dtype}, got {optimizer}")
+    for name, factor in factors.items():
+        if factor > largest:
+            raise ValueError(f"optimizer: expected {name} within the range of {dtype}, got {factor:g} in {optimizer}")
+
+
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum if asked for; semantics of torch.optim.SGD.

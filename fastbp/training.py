@@ -1,60 +1,14 @@
-"""The training loop around the engine: epochs, shuffling, validation, callbacks, progress."""
+"""The training loop around the engine: epochs, shuffling, validation, callbacks."""
 
-import sys
+import functools
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
-from . import checks, data, losses, optimizers
+from . import checks, data, losses, metrics, optimizers
 from .errors import DivergedError
-
-
-class History:
-    """What happened in a fit.
-
-    Attributes
-    ----------
-    history : dict of str to list
-        ``loss`` (row-weighted mean over the batches of an epoch, as they were met), ``lr``, ``seconds``, and ``val_loss``
-        where there was validation data; one entry per epoch.
-    """
-
-    def __init__(self):
-        self.history = {"loss": [], "lr": [], "seconds": []}
-
-    def __repr__(self):
-        n = len(self.history["loss"])
-        return f"<History of {n} epochs, loss {self.history['loss'][-1]:.6g}>" if n else "<History of 0 epochs>"
-
-
-class Progress:
-    """One line on standard error, rewritten in place; printed once at the end where that is not a terminal."""
-
-    def __init__(self, epochs, stream=None):
-        self.epochs = epochs
-        self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.last = 0.0
-
-    def show(self, history, final):
-        now = time.monotonic()
-        if not final and (not self.live or now - self.last < 0.1):
-            return
-        self.last = now
-        values = history.history
-        n = len(values["loss"])
-        if not n:
-            return
-        filled = 24 * n // self.epochs
-        parts = [f"epoch {n}/{self.epochs} [{'=' * filled}{' ' * (24 - filled)}]", f"loss {values['loss'][-1]:.5f}"]
-        if "val_loss" in values:
-            parts.append(f"val_loss {values['val_loss'][-1]:.5f}")
-        parts.append(f"{sum(values['seconds']):.1f} s")
-        line = "  ".join(parts)
-        self.stream.write(f"\r{line}\x1b[K" if self.live else line)
-        if final:
-            self.stream.write("\n")
-        self.stream.flush()
+from .history import History, Progress
 
 
 def fit(net, X, y, *, epochs, batch_size, optimizer, validation_data, sample_weight, shuffle, callbacks, verbose):
@@ -63,139 +17,181 @@ def fit(net, X, y, *, epochs, batch_size, optimizer, validation_data, sample_wei
     batch_size = checks.positive_int("batch_size", batch_size)
     shuffle = checks.boolean("shuffle", shuffle)
     verbose = checks.choice("verbose", verbose, (0, 1, True, False))
-    if optimizer is not None and not isinstance(optimizer, optimizers.Optimizer):
-        raise TypeError(f"optimizer: expected SGD, Adam, AdamW or None, got {type(optimizer).__name__}")
-    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks: expected callables, got {type(callback).__name__}")
-    if not np.isfinite(net.params).all():
-        raise ValueError(f"params: expected finite parameters, got {net.params[~np.isfinite(net.params)][0]}")
-    epoch = epoch_of(net, X, y, batch_size, shuffle, sample_weight)
+    if optimizer is not None:
+        optimizers.check(optimizer, net.dtype)
+    if callable(callbacks):
+        callbacks = (callbacks,)
+    if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
+        raise TypeError(f"callbacks: expected a list of callables, got {checks.described(callbacks)}")
+    epoch = epoch_of(net, X, y, epochs, batch_size, shuffle, sample_weight)
     validate = validation_of(net, validation_data)
-    if not net._fitting.acquire(blocking=False):
-        raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
+    key = object()
     try:
+        # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
+        if net.__dict__.setdefault("_fitted_by", key) is not key:
+            raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
+        check_parameters(net)
         return run(net, epoch, validate, epochs, optimizer, callbacks, Progress(epochs) if verbose else None)
     finally:
-        net._fitting.release()
+        if net.__dict__.get("_fitted_by") is key:
+            del net.__dict__["_fitted_by"]
 
 
 def run(net, epoch, validate, epochs, optimizer, callbacks, progress):
     fresh = optimizer is not None or net.optimizer is None
     net._set_optimizer(optimizer or net.optimizer or optimizers.Adam(), fresh)
-    record = net.history = History()
+    record = net.__dict__["history"] = History()
     try:
-        for _ in range(epochs):
+        for number in range(epochs):
             begin = time.perf_counter()
-            loss = epoch(len(record.history["loss"]))
-            record.history["loss"].append(loss)
-            record.history["lr"].append(net.optimizer.lr)
+            entry = {"loss": epoch(number), "lr": net.optimizer.lr}
             if validate:
-                record.history.setdefault("val_loss", []).append(validate())
-            record.history["seconds"].append(time.perf_counter() - begin)
+                entry |= validate()
+            entry["seconds"] = time.perf_counter() - begin
+            record.append(entry)
             if progress:
                 progress.show(record, final=False)
-            if any([callback(net, record) for callback in callbacks]):
+            answers = [callback(net, record) for callback in callbacks]
+            if any(answer for answer in answers if isinstance(answer, (bool, np.bool_))):
                 break
+            if callbacks:
+                check_parameters(net)
     finally:
+        record.close()
         if progress:
             progress.show(record, final=True)
     return record
 
 
+def check_parameters(net):
+    """Refuses to train on what a user wrote into the views if it is not finite."""
+    params = np.asarray(net._engine.parameters)
+    if not data.all_finite(params):
+        at = int(np.flatnonzero(~np.isfinite(params))[0])
+        raise DivergedError(f"params: expected finite parameters to train from, got {params[at]} at index {at}")
+
+
 def validation_of(net, validation_data):
-    """A function that gives the validation loss, or None. The data is checked here, before training starts."""
+    """A function that gives the entries of a history, or None. The data is checked here, before training starts."""
     if validation_data is None:
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-        raise TypeError(f"validation_data: expected a pair (X, y), got {type(validation_data).__name__}")
+        raise TypeError(f"validation_data: expected a pair (X, y), got {checks.described(validation_data)}")
     X = data.inputs(validation_data[0], net.n_inputs, net.dtype, name="validation_data[0]")
     n = X.shape[0]
     y = data.targets(validation_data[1], n, net.n_outputs, net.objective, net.dtype, name="validation_data[1]")
-    if net._core_loss.code == losses.GivenDelta.code:
-        return lambda: net._delta_of_custom_loss(X, y)[0]
-    return lambda: net._engine.loss(X, y, None, n, float(n), net._core_loss.code_for(y))
+    functions = metrics.resolve(None, net)
+    return lambda: {f"val_{name}": value for name, value in net._report(X, y, functions).items()}
 
 
-def epoch_of(net, X, y, batch_size, shuffle, sample_weight):
+def epoch_of(net, X, y, epochs, batch_size, shuffle, sample_weight):
     """A function of the epoch's number that trains one epoch and returns its loss. Data that fits is converted here."""
     custom = net._core_loss.code == losses.GivenDelta.code
     if sample_weight is not None and (custom or y is None):
-        raise ValueError("sample_weight: expected None with a loss object of one's own or an iterable of batches")
+        where = "a loss object of one's own" if custom else "an iterable of batches"
+        raise ValueError(f"sample_weight: expected None with {where}, got {checks.described(sample_weight)}")
     if y is None:
+        check_iterable(X, epochs)
         return lambda epoch: streamed_epoch(net, pairs(X), epoch)
-    if data.is_streaming(X):
-        n = len(X)
-        data.row_count("y", y, n)
-        weights = None if sample_weight is None else data.mean_one(data.sample_weights(sample_weight, n, net.dtype))
-        return lambda epoch: streamed_epoch(net, batches(net, X, y, weights, batch_size, shuffle), epoch)
-    X = data.inputs(X, net.n_inputs, net.dtype)
+    streaming = data.is_streaming(X)
+    if streaming:
+        X = data.as_numbers(X, "X")
+        data.check_inputs(X, net.n_inputs)
+    else:
+        X = data.inputs(X, net.n_inputs, net.dtype)
     n = X.shape[0]
-    targets = data.targets(y, n, net.n_outputs, net.objective, net.dtype)
-    if custom:
-        return lambda epoch: streamed_epoch(net, batches(net, X, targets, None, batch_size, shuffle), epoch)
-    weights = None if sample_weight is None else data.mean_one(data.sample_weights(sample_weight, n, net.dtype))
-    code = net._core_loss.code_for(targets)
-    order = np.arange(n)
+    take_targets = data.check_targets if data.is_streaming(y) else functools.partial(data.targets, dtype=net.dtype)
+    targets = take_targets(y, n, net.n_outputs, net.objective)
+    weights = None if sample_weight is None else data.sample_weights(sample_weight, n, net.dtype)
+    batch_size = min(batch_size, n)
+
+    def stream(number):
+        order = net._rng.permutation(n) if shuffle else np.arange(n)
+        return streamed_epoch(net, batches(X, targets, weights, order, batch_size), number)
 
     def epoch(number):
-        if shuffle:
-            net._rng.shuffle(order)
-        total, refused = net._engine.train(X, targets, weights, order if shuffle else None, n, batch_size, code)
+        order = net._rng.permutation(n) if shuffle else None
+        code = net._core_loss.code_for(targets)
+        total, refused = net._engine.train(X, targets, weights, order, n, batch_size, code)
         if refused >= 0:
-            raise DivergedError(diverged(net, number, refused // batch_size))
+            raise diverged(net, number, refused // batch_size)
         return total / n
 
-    return epoch
+    return stream if streaming or custom or data.is_streaming(y) else epoch
 
 
 def streamed_epoch(net, source, number):
-    """One epoch over batches (X, y, weights) that are converted and checked one by one, each before its step."""
+    """One epoch over batches (X, y, weights, numbers of rows) that are converted one by one, each before its step."""
     total, rows = 0.0, 0
-    for k, (X, y, weights) in enumerate(source):
-        X = data.inputs(X, net.n_inputs, net.dtype)
+    for k, (X, y, weights, numbers) in enumerate(source):
+        X, targets = converted_batch(net, X, y, numbers, f"batch {k + 1} of epoch {number + 1}")
         n = X.shape[0]
-        targets = data.targets(y, n, net.n_outputs, net.objective, net.dtype)
         loss = None
         if net._core_loss.code == losses.GivenDelta.code:
             loss, targets = net._delta_of_custom_loss(X, targets)
             if not np.isfinite(loss):
-                raise DivergedError(diverged(net, number, k))
-            targets = targets * np.asarray(n, net.dtype)  # the engine divides a batch by its rows
+                raise diverged(net, number, k)
         batch_loss, refused = net._engine.train(X, targets, weights, None, n, n, net._core_loss.code_for(targets))
         if refused >= 0:
-            raise DivergedError(diverged(net, number, k))
+            raise diverged(net, number, k)
         total += batch_loss if loss is None else loss * n
         rows += n
     if not rows:
-        raise ValueError(f"X: expected batches of data, got none in epoch {number + 1}; a generator lasts for one epoch only")
+        raise ValueError(f"X: expected batches of data, got none in epoch {number + 1}")
     return total / rows
 
 
-def pairs(batches):
-    """(X, y, None) for each batch of an iterable of (X, y)."""
+def converted_batch(net, X, y, numbers, where):
+    """(X, targets) of a batch; an error says which batch, and which row of the whole where rows have numbers."""
     try:
-        source = iter(batches)
-    except TypeError:
-        raise TypeError(f"X: expected an array with y, or an iterable of (X, y), got {type(batches).__name__}") from None
-    for batch in source:
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise TypeError(f"X: expected batches that are pairs (X, y), got {type(batch).__name__}; or give y")
-        yield *batch, None
+        X = data.inputs(X, net.n_inputs, net.dtype)
+        return X, data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype)
+    except data.RowError as error:
+        if numbers is not None:
+            raise error.in_rows(numbers) from None
+        raise ValueError(f"{error}, in {where}") from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}, in {where}") from None
 
 
-def batches(net, X, y, weights, batch_size, shuffle):
+def check_iterable(X, epochs):
+    """Refuses what cannot give batches for so many epochs."""
+    iterable = hasattr(X, "__iter__") or hasattr(X, "__getitem__")
+    if not iterable or isinstance(X, (str, bytes, dict)) or hasattr(X, "dtype"):
+        came = checks.described(X)
+        raise TypeError(f"y: expected targets, or None with X an iterable of (X, y), got None with X {came}")
+    if isinstance(X, (list, tuple)):
+        for batch in X:
+            check_pair(batch)
+    if isinstance(X, Iterator) and epochs > 1:
+        raise ValueError(
+            f"X: expected batches for {epochs} epochs, got {checks.described(X)}, which lasts for one; "
+            "give a list, or an object whose __iter__ starts anew"
+        )
+
+
+def pairs(batches):
+    """(X, y, None, None) for each batch of an iterable of (X, y)."""
+    for batch in batches:
+        check_pair(batch)
+        yield *batch, None, None
+
+
+def check_pair(batch):
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(f"X: expected batches that are pairs (X, y), got {checks.described(batch)}; or give y")
+
+
+def batches(X, y, weights, order, batch_size):
     """Batches of rows, gathered by index: what is on disk stays there until its turn."""
-    n = len(X)
-    order = net._rng.permutation(n) if shuffle else np.arange(n)
-    for first in range(0, n, batch_size):
-        rows = np.sort(order[first : first + batch_size]) if shuffle else slice(first, first + batch_size)
-        yield X[rows], y[rows], None if weights is None else np.ascontiguousarray(weights[rows])
+    for first in range(0, len(order), batch_size):
+        rows = order[first : first + batch_size]
+        yield X[rows], y[rows], None if weights is None else weights[rows], rows
 
 
 def diverged(net, epoch, batch):
-    return (
-        f"training diverged in epoch {epoch + 1}, batch {batch + 1}: a loss, gradient or parameter would leave the finite "
-        f"range; the last finite parameters are in place. A smaller learning rate than {net.optimizer.lr:g} may help"
+    return DivergedError(
+        f"training diverged in epoch {epoch + 1}, batch {batch + 1}: a loss, gradient or parameter would leave the "
+        "finite range; the last finite parameters are in place. "
+        f"A smaller learning rate than {net.optimizer.lr:g} may help"
     )

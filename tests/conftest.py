@@ -18,6 +18,11 @@ def pytest_report_header():
 
 
 def pytest_terminal_summary(terminalreporter):
+    fuzzing = sys.modules.get("fuzzing")
+    if fuzzing is not None and fuzzing.calls:
+        terminalreporter.section(f"fuzz: {sum(fuzzing.calls.values())} calls")
+        for (what, outcome), n in sorted(fuzzing.calls.items()):
+            terminalreporter.line(f"{what:<16} {outcome:<9} {n}")
     comparison = sys.modules.get("comparison")
     if comparison is None or not comparison.worst:
         return

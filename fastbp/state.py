@@ -1,0 +1,56 @@
+"""Everything a network consists of, as a dict: what is pickled and copied."""
+
+import pickle
+
+import numpy as np
+
+from .layers import Dense
+
+
+def of(net):
+    """The state of a network; nothing in it is shared with the network but its loss object and layers."""
+    engine = net._engine
+    kept = None
+    if net.optimizer is not None:
+        kept = (np.array(engine.first), np.array(engine.second), engine.steps)
+    return {
+        "n_inputs": net.n_inputs,
+        "layers": tuple(picklable(layer) for layer in net.layers),
+        "objective": net.objective,
+        "dtype": net.dtype.name,
+        "seed": net.seed,
+        "threads": net.threads,
+        "params": np.array(engine.parameters),
+        "optimizer": net.optimizer,
+        "optimizer_state": kept,
+        "history": None if net.history is None else net.history.copy(),
+        "rng": net._rng.bit_generator.state,
+    }
+
+
+def restore(net, state):
+    """Makes the bare object `net` the network of a state."""
+    dtype = np.dtype(state["dtype"])
+    net._describe(state["n_inputs"], state["layers"], state["objective"], dtype, state["seed"], state["threads"])
+    net._rng = np.random.default_rng()
+    net._rng.bit_generator.state = state["rng"]
+    net._build()
+    net.params[:] = state["params"]
+    net.__dict__["history"] = state["history"]
+    if state["optimizer"] is not None:
+        net._set_optimizer(state["optimizer"], fresh=True)
+        first, second, steps = state["optimizer_state"]
+        np.asarray(net._engine.first)[:] = first
+        np.asarray(net._engine.second)[:] = second
+        net._engine.steps = steps
+
+
+def picklable(layer):
+    """layer, without an init that cannot be pickled (a lambda): the weights that it made are kept anyway."""
+    if not callable(layer.init):
+        return layer
+    try:
+        pickle.dumps(layer.init)
+    except Exception:  # pickle raises all sorts
+        return Dense(layer.units, layer.activation, bias=layer.bias)
+    return layer
