@@ -1,6 +1,7 @@
 """The training loop around the engine: epochs, shuffling, validation, callbacks."""
 
 import functools
+import os
 import time
 from collections.abc import Iterator
 
@@ -25,10 +26,13 @@ def fit(net, X, y, *, epochs, batch_size, optimizer, validation_data, sample_wei
         raise TypeError(f"callbacks: expected a list of callables, got {checks.described(callbacks)}")
     epoch = epoch_of(net, X, y, epochs, batch_size, shuffle, sample_weight)
     validate = validation_of(net, validation_data)
-    key = object()
+    key = os.getpid(), object()
     try:
         # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
-        if net.__dict__.setdefault("_fitted_by", key) is not key:
+        holder = net.__dict__.setdefault("_fitted_by", key)
+        if holder[0] != key[0]:  # a thread of the process that this one was forked from, and not here
+            net.__dict__["_fitted_by"] = holder = key
+        if holder is not key:
             raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
         check_parameters(net)
         return run(net, epoch, validate, epochs, optimizer, callbacks, Progress(epochs) if verbose else None)

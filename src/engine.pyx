@@ -4,6 +4,8 @@ One module of this source exists per level and dtype. Python's side (fastbp/netw
 what is checked here again is what memory safety rests on.
 """
 
+import os
+
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThread_release_lock, WAIT_LOCK
@@ -93,6 +95,18 @@ def fail_allocation(long n):
 def live_blocks():
     """Blocks of memory in use by all networks of this dtype; None unless this is a build for tests."""
     return live_blocks_count if TESTING else None
+
+
+cdef long forks = 0     # how often this process is a child of the one that imported fastbp
+
+
+def count_fork():
+    global forks
+    forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=count_fork)
 
 
 cdef class Buffer:
@@ -223,11 +237,13 @@ cdef class Engine:
     cdef PyThread_type_lock gate
     cdef long readers, waiting
     cdef bint writing
+    cdef long generation        # `forks` when the four above were last known to be right
 
     def __cinit__(self, sizes, activations, biases, int loss, double loss_parameter, bint from_logits):
         self.gate = take_lock()
         if self.gate == NULL:
             raise MemoryError("no memory for a lock")
+        self.generation = forks
         self.recipe = (tuple(sizes), tuple(activations), tuple(biases), loss, loss_parameter, from_logits)
         self.n_inputs = sizes[0]
         self.n_outputs = sizes[len(sizes) - 1]
@@ -264,9 +280,23 @@ cdef class Engine:
         plan.n_parameters = offset
         return scratch
 
+    cdef void after_fork(self) except *:
+        """In a child: the threads that held the gate or counted as readers are not here."""
+        cdef PyThread_type_lock gate
+        if self.generation == forks:
+            return
+        gate = take_lock()      # the old one may be held, and a held lock cannot be freed
+        if gate == NULL:
+            raise MemoryError("no memory for a lock")
+        self.gate = gate
+        self.readers = self.waiting = 0
+        self.writing = False
+        self.generation = forks
+
     cdef Scratch enter(self, long rows):
         """Waits until no step is under way, counts in as a reader, hands out a workspace."""
         cdef Scratch scratch
+        self.after_fork()
         self.waiting += 1
         try:
             while self.writing:
@@ -275,29 +305,36 @@ cdef class Engine:
                     PyThread_release_lock(self.gate)
         finally:
             self.waiting -= 1
+        self.readers += 1       # before anything that could let another thread run
         scratch = self.own
         self.own = None
-        if scratch is None:
-            scratch = self.new_scratch()
         try:
+            if scratch is None:
+                scratch = self.new_scratch()
             scratch.prepare(rows)
         except MemoryError:
-            self.own = scratch
+            self.leave(scratch)
             raise
-        self.readers += 1
         return scratch
 
     cdef void leave(self, Scratch scratch) noexcept:
         self.readers -= 1
-        self.own = scratch
+        if scratch is not None:
+            self.own = scratch
 
     cdef void write_begin(self) noexcept:
-        """Waits until nobody reads, then keeps readers out until write_end. One writer at a time: Network sees to it."""
-        while self.readers or self.waiting or self.writing:
+        """Lets in the readers who wait, keeps others out until write_end, and waits until nobody reads.
+
+        In turns, so that neither readers nor the writer starve. One writer at a time: Network sees to it.
+        """
+        while self.waiting:
             with nogil:
                 wait_a_little()
         self.writing = True
         PyThread_acquire_lock(self.gate, WAIT_LOCK)
+        while self.readers:
+            with nogil:
+                wait_a_little()
 
     cdef void write_end(self) noexcept:
         PyThread_release_lock(self.gate)
@@ -396,10 +433,14 @@ cdef class Engine:
                       bint nesterov, bint fresh):
         """Names the update. `fresh` forgets the state of the one before."""
         cdef Buffer first = self.first, second = self.second
+        cdef long n_first = self.n_parameters if kind != SGD or momentum != 0 else 0
+        cdef long n_second = self.n_parameters if kind != SGD else 0
         if fresh:
-            first = Buffer(self.n_parameters if kind != SGD or momentum != 0 else 0)
-            second = Buffer(self.n_parameters if kind != SGD else 0)
+            first = Buffer(n_first)
+            second = Buffer(n_second)
             self.optimizer.steps = 0
+        elif first is None or first.shape[0] != n_first or second.shape[0] != n_second:
+            raise ValueError("the state at hand belongs to another optimiser")
         self.first = first
         self.second = second
         self.optimizer.kind = kind
@@ -428,7 +469,7 @@ cdef class Engine:
         """
         cdef list held = []
         cdef Data data = self.take_data(x, targets, weights, order, rows, held)
-        cdef Scratch scratch
+        cdef Scratch scratch = None
         cdef double total = 0, loss = 0, deadline, scale
         cdef long first = 0, n, done, padded = self.parameters_padded()
         cdef bint fine = True, narrow
@@ -436,11 +477,12 @@ cdef class Engine:
             raise RuntimeError("no optimiser has been set")
         if self.gradient is None:
             self.gradient = Buffer(self.n_parameters)
+        self.after_fork()
         while first < rows and fine:
             self.write_begin()
-            scratch = self.own if self.own is not None else self.new_scratch()
-            self.own = None
             try:
+                scratch = self.own if self.own is not None else self.new_scratch()
+                self.own = None
                 scratch.prepare(least(batch_size, rows))
             except MemoryError:
                 self.own = scratch

@@ -287,6 +287,45 @@ def test_a_forked_child_computes_the_same(used):
     assert got == net.predict(X).tobytes()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_while_another_thread_fits_and_reads_is_free():
+    """The threads that held the network are not in the child; it neither waits for them nor believes them."""
+    net = make()
+    stop = threading.Event()
+
+    def fit():
+        net.fit(X, LABELS, epochs=10**9, batch_size=2, callbacks=lambda net, history: stop.is_set(), verbose=0)
+
+    def read():
+        while not stop.is_set():
+            net.predict(X)
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (fit, read, read)]
+    for thread in threads:
+        thread.start()
+    statuses = []
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                    signal.alarm(20)
+                    net.predict(X)
+                    net.params[:] = 0.01
+                    net.fit(X, LABELS, epochs=1, verbose=0)
+                    status = 0
+                finally:
+                    os._exit(status)
+            statuses.append(os.waitpid(child, 0)[1])
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+    assert statuses == [0] * 20
+
+
 def test_joblib_and_multiprocessing_take_networks():
     joblib = pytest.importorskip("joblib")
     net = make()

@@ -87,6 +87,24 @@ def test_readers_see_whole_steps_while_one_thread_fits():
     assert (net.params == twin.params).all()
 
 
+def test_a_fit_goes_on_between_readers_who_never_stop():
+    net = make()
+    many = np.tile(X, (50, 1))  # reading takes long, so that some thread always reads
+    done = threading.Event()
+
+    def fit():
+        try:
+            net.fit(X, LABELS, epochs=1, verbose=0)
+        finally:
+            done.set()
+
+    def read():
+        while not done.is_set():
+            net.predict(many)
+
+    assert in_threads([fit, *[read] * 4]) == [None] * 5
+
+
 def test_of_two_fits_one_raises_and_the_other_is_undisturbed():
     net, twin = make(), make()
     run = {"epochs": 300, "batch_size": 4, "verbose": 0}
