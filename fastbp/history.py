@@ -15,7 +15,9 @@ class History:
         the loss: ``val_accuracy`` for a loss of classes, ``val_r2`` for the others.
     """
 
-    def __init__(self):
+    history: dict[str, list[float]]
+
+    def __init__(self) -> None:
         self.history = {"loss": [], "lr": [], "seconds": []}
         self._names = ()  # of fit's own lists: callbacks may add others, of any length
 

@@ -85,7 +85,7 @@ class Dense:
     bias: bool = True
     init: object = "auto"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         store = object.__setattr__  # the dataclass is frozen
         store(self, "units", checks.positive_int("units", self.units))
         store(self, "activation", checks.choice("activation", self.activation, ACTIVATIONS))

@@ -33,11 +33,11 @@ class Loss:
     from_logits = False
 
     @property
-    def code(self):
+    def code(self) -> int:
         return CODES.index(self.name)
 
     @property
-    def parameter(self):
+    def parameter(self) -> float:
         return 0.0
 
     def code_for(self, targets):
@@ -100,11 +100,11 @@ class Huber(Loss):
 
     name = "huber"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "delta", checks.number("delta", self.delta, above=0))
 
     @property
-    def parameter(self):
+    def parameter(self) -> float:
         return self.delta
 
 
@@ -131,11 +131,11 @@ class Quantile(Loss):
 
     name = "quantile"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "q", checks.number("q", self.q, above=0, below=1))
 
     @property
-    def parameter(self):
+    def parameter(self) -> float:
         return self.q
 
 
@@ -183,12 +183,12 @@ class CrossEntropy(Loss):
     default_output = "softmax"
     from_logits = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         smoothing = checks.number("label_smoothing", self.label_smoothing, at_least=0, at_most=1)
         object.__setattr__(self, "label_smoothing", smoothing)
 
     @property
-    def parameter(self):
+    def parameter(self) -> float:
         return self.label_smoothing
 
 

@@ -1,6 +1,10 @@
 """The network: names, checks and views around the compiled engine. No arithmetic on the hot path happens here."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import checks, config, data, losses, optimizers, state, training
 from . import layers as layers_
@@ -9,6 +13,14 @@ from . import metrics as metrics_
 READ_ONLY = frozenset(
     "params weights biases n_params n_inputs n_outputs layers objective dtype seed threads optimizer history".split()
 )
+
+if TYPE_CHECKING:
+    from ._core import Engine
+    from .gradcheck import GradCheck
+    from .losses import Loss
+    from .optimizers import Optimizer
+    from .trace import Trace
+    from .history import History
 
 
 class Network:
@@ -69,19 +81,33 @@ class Network:
     [0.0, 1.0, 1.0, 0.0]
     """
 
+    params: NDArray[Any]
+    weights: tuple[NDArray[Any], ...]
+    biases: tuple[NDArray[Any] | None, ...]
+    layers: tuple[Dense, ...]
+    n_inputs: int
+    n_outputs: int
+    dtype: np.dtype[Any]
+    seed: int | None
+    threads: int | None
+    objective: Any
+    optimizer: "Optimizer | None"
+    history: "History | None"
+    _engine: "Engine"
+
     def __init__(
         self,
-        layers,
+        layers: Sequence[int | Dense],
         *,
-        activation="relu",
-        output=None,
-        loss="cross_entropy",
-        bias=True,
-        init="auto",
-        dtype="float32",
-        seed=None,
-        threads=None,
-    ):
+        activation: str | Sequence[str] = "relu",
+        output: str | None = None,
+        loss: "str | Loss | Any" = "cross_entropy",
+        bias: bool = True,
+        init: Any = "auto",
+        dtype: DTypeLike = "float32",
+        seed: int | None = None,
+        threads: int | None = None,
+    ) -> None:
         objective = losses.resolve(loss)
         dtype = checks.dtype("dtype", dtype)
         losses.check_range(objective, dtype)
@@ -142,11 +168,11 @@ class Network:
         self.__dict__.update(params=params, weights=tuple(weights), biases=tuple(biases))
 
     @property
-    def n_params(self):
+    def n_params(self) -> int:
         """Number of parameters, weights and biases together."""
         return self._engine.n_parameters
 
-    def predict(self, X, out=None):
+    def predict(self, X: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Outputs of the network: probabilities where the last layer is softmax or sigmoid.
 
         Parameters
@@ -196,7 +222,7 @@ class Network:
     def _delta_of_custom_loss(self, X, targets):
         return losses.value_and_delta(self.objective, self.predict(X), targets)
 
-    def loss(self, X, y, sample_weight=None):
+    def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Mean loss over the rows of X; with weights ``sum(w l) / sum(w)``.
 
         Parameters
@@ -214,7 +240,9 @@ class Network:
         X, targets, weights, _, _ = self._pass(X, y, sample_weight)
         return self._loss(X, targets, weights)
 
-    def loss_and_grad(self, X, y, sample_weight=None, out=None):
+    def loss_and_grad(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, out: NDArray[Any] | None = None
+    ) -> tuple[float, NDArray[Any]]:
         """The loss and its gradient by all parameters.
 
         Parameters
@@ -247,7 +275,7 @@ class Network:
             out[...] = gradient
         return (loss if value is None else value), out
 
-    def input_grad(self, X, y):
+    def input_grad(self, X: ArrayLike, y: ArrayLike) -> NDArray[Any]:
         """dL/dX, the gradient of the mean loss by the inputs, of the shape of X.
 
         Parameters
@@ -268,18 +296,18 @@ class Network:
 
     def fit(
         self,
-        X,
-        y=None,
+        X: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+        y: ArrayLike | None = None,
         *,
-        epochs=10,
-        batch_size=32,
-        optimizer=None,
-        validation_data=None,
-        sample_weight=None,
-        shuffle=True,
-        callbacks=(),
-        verbose=1,
-    ):
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: "Optimizer | None" = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        sample_weight: ArrayLike | None = None,
+        shuffle: bool = True,
+        callbacks: "Callable[[Network, History], Any] | Sequence[Callable[[Network, History], Any]]" = (),
+        verbose: Literal[0, 1] = 1,
+    ) -> "History":
         """Trains from the present weights.
 
         Parameters
@@ -355,7 +383,12 @@ class Network:
             fresh,
         )
 
-    def evaluate(self, X, y, metrics=None):
+    def evaluate(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        metrics: str | Sequence[str | Callable[[NDArray[Any], NDArray[Any]], float]] | None = None,
+    ) -> dict[str, float]:
         """Loss and metrics on held-out data.
 
         Parameters
@@ -392,7 +425,15 @@ class Network:
         n = X.shape[0]
         return self._engine.loss(X, targets, weights, n, float(n), self._core_loss.code_for(targets))
 
-    def gradcheck(self, X, y, *, eps=None, rtol=None, atol=None):
+    def gradcheck(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        eps: float | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
+    ) -> "GradCheck":
         """Compares the gradient with central differences of the loss, entry by entry.
 
         Parameters
@@ -413,7 +454,7 @@ class Network:
 
         return gradcheck.check(self, X, y, eps=eps, rtol=rtol, atol=atol)
 
-    def trace(self, x, y):
+    def trace(self, x: ArrayLike, y: ArrayLike) -> "Trace":
         """Every intermediate number and every partial of one sample, by name, in the order of their computation.
 
         Parameters
@@ -448,7 +489,7 @@ class Network:
 
         return trace.Trace(self, x, y)
 
-    def copy(self, dtype=None):
+    def copy(self, dtype: DTypeLike | None = None) -> "Network":
         """An independent network with the same parameters, of another dtype if one is given: without optimiser then."""
         saved = state.of(self)
         if dtype is not None:

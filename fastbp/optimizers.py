@@ -62,7 +62,7 @@ class SGD(Optimizer):
     SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
     >>> fb.SGD(-1)
     Traceback (most recent call last):
-    ValueError: lr: expected a finite number >= 0, got -1
+    ValueError: lr: expected a finite number >= 0, got -1.0
     """
 
     lr: float
@@ -71,7 +71,7 @@ class SGD(Optimizer):
     nesterov: bool = False
     weight_decay: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         store = object.__setattr__  # the dataclass is frozen
         store(self, "lr", checks.number("lr", self.lr, at_least=0))
         store(self, "momentum", checks.number("momentum", self.momentum, at_least=0, below=1))
@@ -115,11 +115,11 @@ class Adam(Optimizer):
 
     lr: float = 1e-3
     _: KW_ONLY
-    betas: tuple = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         store = object.__setattr__  # the dataclass is frozen
         store(self, "lr", checks.number("lr", self.lr, at_least=0))
         if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from .training import History
+from .history import History, Progress
 
 
 def fit(net, X, y, *, epochs, batch_size, optimizer, callbacks=()):

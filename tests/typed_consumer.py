@@ -1,0 +1,42 @@
+"""A small program as a user would write it. `mypy --strict` must find nothing wrong with it, and it runs."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastbp as fb
+from fastbp.datasets import load_digits, stratified_split
+
+
+def log_loss(net: fb.Network, history: object) -> None:
+    print(net.n_params, history)
+
+
+def main() -> float:
+    images, labels = load_digits()
+    train, test = stratified_split(labels)
+    X: NDArray[np.float32] = (images / 16).astype(np.float32)
+    net = fb.Network([64, fb.Dense(32, "tanh", bias=False), 10], loss=fb.CrossEntropy(label_smoothing=0.1), seed=1)
+    history = net.fit(
+        X[train],
+        labels[train],
+        epochs=2,
+        optimizer=fb.AdamW(lr=1e-2),
+        validation_data=(X[test], labels[test]),
+        callbacks=[log_loss],
+        verbose=0,
+    )
+    losses: list[float] = history.history["loss"]
+    value, gradient = net.loss_and_grad(X[:5], labels[:5])
+    assert gradient.shape == net.params.shape and value > 0 and len(losses) == 2
+    bias = net.biases[0]
+    assert bias is None and net.weights[0].shape == (32, 64)
+    probabilities = net.predict(X[test])
+    assert probabilities.shape == (len(test), net.n_outputs)
+    double = net.copy(dtype=np.float64)
+    assert double.input_grad([[0.0] * 64], [1]).shape == (1, 64)
+    fb.show_config()
+    return net.evaluate(X[test], labels[test], metrics=["accuracy"])["accuracy"]
+
+
+if __name__ == "__main__":
+    print(main())
