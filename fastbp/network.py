@@ -434,21 +434,39 @@ class Network:
         rtol: float | None = None,
         atol: float | None = None,
     ) -> "GradCheck":
-        """Compares the gradient with central differences of the loss, entry by entry.
+        """Compares the gradient, by all parameters and by the inputs, with finite differences of the loss in float64.
 
         Parameters
         ----------
         X, y
             As in :meth:`loss`; a few rows suffice.
         eps : float, optional
-            Step, before it is scaled to each parameter.
+            Step, before it is scaled to each entry.
         rtol, atol : float, optional
-            What an entry may differ by.
+            What an entry may differ by. :func:`fastbp.gradcheck.check` says how the defaults are chosen.
 
         Returns
         -------
         GradCheck
-            ``.ok``, ``.max_error``, ``.layers``; prints as a table.
+            True if all entries agree. ``.ok``, ``.max_error``, ``.layers``; prints as a table that names the layer and
+            the entry at fault. Entries at a kink are counted and listed, not judged.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad arguments, parameters that are not finite, and rows whose loss is not finite.
+
+        Notes
+        -----
+        Nothing of the network changes. Two forward passes for each parameter and each input: 0.4 s for 54-128-64-7 on 8
+        rows.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> net = fb.Network([2, 3, 1], activation="tanh", loss="mse", seed=0)
+        >>> bool(net.gradcheck(np.array([[0.5, -1.0], [2.0, 0.3]]), np.array([0.0, 1.0])))
+        True
         """
         from . import gradcheck
 

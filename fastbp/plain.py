@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from .history import History, Progress
+from .history import History
 
 
 def fit(net, X, y, *, epochs, batch_size, optimizer, callbacks=()):
