@@ -3,7 +3,7 @@
  * The build defines REAL_BITS (32 or 64) and VECTOR_BYTES (16, 32 or 64). `real` is the number, `vec` holds VL of
  * them, `ivec` holds VL integers of the same size: the bits of a vec, or the all-ones / all-zeros masks that a
  * comparison of two vecs gives. + - * / and comparisons come from the compiler's vector extension (GCC, clang);
- * a * b + c is left to contract into a fused multiply-add where the level has one.
+ * a * b + c contracts into a fused multiply-add where the level has one; v_fma says which product is fused.
  */
 #ifndef FASTBP_SIMD_H
 #define FASTBP_SIMD_H
@@ -60,8 +60,6 @@ FASTBP_INLINE vec v_splat(real a) { return a - (vec){0}; }
 
 FASTBP_INLINE vec v_zero(void) { return (vec){0}; }
 
-FASTBP_INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
-
 /* MM(verb): the x86 intrinsic of that verb for a vec. Where it beats what the compiler makes of plain C, it is used. */
 #if defined(__x86_64__)
 #if VECTOR_BYTES == 64 && REAL_BITS == 32
@@ -77,6 +75,22 @@ FASTBP_INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 #else
 #define MM(verb) _mm_##verb##_pd
 #endif
+#endif
+
+/* a b + c, rounded once where the level has the instruction, and then never with another product that `c` is. */
+FASTBP_INLINE vec v_fma(vec a, vec b, vec c)
+{
+#if defined(MM) && defined(__FMA__)
+    return MM(fmadd)(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+#if VECTOR_BYTES == 64 && defined(__AVX512F__)
+#define HAS_SCALE 1
+/* a 2^n for whole n, with gradual underflow and overflow. */
+FASTBP_INLINE vec v_scale(vec a, vec n) { return MM(scalef)(a, n); }
 #endif
 
 /* The mask of lanes 0 .. n-1. */
