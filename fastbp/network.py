@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import checks, config, data, losses, optimizers, state, training
 from . import layers as layers_
 from . import metrics as metrics_
+from .layers import Dense
 
 READ_ONLY = frozenset(
     "params weights biases n_params n_inputs n_outputs layers objective dtype seed threads optimizer history".split()

@@ -62,7 +62,7 @@ class SGD(Optimizer):
     SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
     >>> fb.SGD(-1)
     Traceback (most recent call last):
-    ValueError: lr: expected a finite number >= 0, got -1.0
+    ValueError: lr: expected a finite number >= 0, got -1
     """
 
     lr: float

@@ -32,11 +32,10 @@ def fit(net, X, y, *, epochs, batch_size, optimizer, callbacks=()):
     gradient = np.empty_like(net.params)
     weight_gradients, bias_gradients = views(gradient, net)
     step = adam(net.params, gradient, optimizer)
-    order = np.arange(len(X))
     record = History()
     for _ in range(epochs):
         begin = time.perf_counter()
-        net._rng.shuffle(order)
+        order = net._rng.permutation(len(X))
         total = 0.0
         for first in range(0, len(X), batch_size):
             rows = order[first : first + batch_size]
