@@ -38,19 +38,23 @@ from cases import CASES, make_data, make_parameters, select
 from peers import PEERS, FastBP, NumPy, flatten
 
 CHECK_STEPS = 8
-# float32: Adam's first steps move an entry by lr whatever the size of its gradient, so that one relu unit which rounding
-# puts on the other side of its kink is seen (1.1e-2 in torch and JAX on 1024x4-10; 1e-4 or less elsewhere).
+# float32: Adam's first steps move an entry by lr whatever the size of its gradient, so that one relu unit which
+# rounding puts on the other side of its kink is seen (1.1e-2 in torch and JAX on 1024x4-10; 1e-4 or less elsewhere).
 CHECK_TOLERANCE = {"float32": 3e-2, "float64": 1e-10}
 CALL_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 MAX_ADAM_STEPS = 10_000  # in far longer runs the state of dead units decays to denormal numbers, which are slow
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("cases", nargs="*", default=["layout"], metavar="CASE", help="names or groups")
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="least time of one round of one peer (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.2, help="least time of one round of one peer (default: %(default)s)"
+    )
     parser.add_argument("--dtype", choices=["float32", "float64"], help="instead of the case's own")
     parser.add_argument("--epochs", type=int, default=15, help="of fashion-mnist (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the results to this file")
@@ -226,10 +230,12 @@ def float64_run(case, X, t, start):
 
 
 def check(peer, case, start, truth):
-    """How far apart the parameters end, relative to how far they went; how far results are apart, relative to their size."""
+    """How far apart the parameters end, relative to how far they went; of calls, the relative error of the result."""
     if case.mode != "train":
         apart = np.linalg.norm(peer.result().reshape(truth.shape) - truth) / np.linalg.norm(truth)
-        assert apart <= CALL_TOLERANCE[case.dtype], f"{case.name}: {peer.name} computes something else: {apart:.1e} apart"
+        assert apart <= CALL_TOLERANCE[case.dtype], (
+            f"{case.name}: {peer.name} computes something else: {apart:.1e} apart"
+        )
         return float(apart)
     peer.reset()
     peer.run(check_steps(case))

@@ -9,7 +9,8 @@ import numpy as np
 class Case:
     """One net: sizes (I, ..., O), hidden activation, rows a step, batches in the data set.
 
-    `mode` says what is timed: "train" (a step inside `fit`), "predict" or "gradient" (one call from Python, `batch` rows).
+    `mode` says what is timed: "train" (a step inside `fit`), "predict" or "gradient" (one call from Python with
+    `batch` rows).
     """
 
     name: str
@@ -33,8 +34,6 @@ class Case:
     def __str__(self):
         what = self.optimizer if self.mode == "train" else self.mode
         return f"{self.name}  {self.activation} {self.loss} b{self.batch} {what} {self.dtype}"
-
-
 
 
 def call(mode, name, sizes, activation, loss, batch, dtype="float32"):

@@ -2,8 +2,8 @@
 
     python bench/layout.py [--level v3|v4] [--rounds 15]
 
-Compiles bench/layout.c with the C compiler `cc`. Packing, activations and updates are left out: they are the same in all
-three, but for the transposing of the input that `batch` needs (not counted here, so `batch` is shown in its best light).
+Compiles bench/layout.c with the C compiler `cc`. Packing, activations and updates are left out: they are the same in
+all three, but for the transposing of the input that `batch` needs (not counted here: `batch` is in its best light).
 """
 
 import argparse
@@ -46,7 +46,7 @@ def compile_kernels(level, folder):
 
 
 def flops(sizes, batch, product):
-    pairs = list(zip(sizes, sizes[1:]))[1 if product == "dX" else 0 :]
+    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))[1 if product == "dX" else 0 :]
     return 2 * batch * sum(i * o for i, o in pairs)
 
 
@@ -77,9 +77,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         kernels = compile_kernels(args.level, folder)
     widest = 1024 + 64
-    buffers = [np.full(n, 1e-3, np.float32) for n in (widest * 256, widest * 256, *[4 * widest * widest] * 2, widest * widest)]
+    buffers = [
+        np.full(n, 1e-3, np.float32) for n in (widest * 256, widest * 256, *[4 * widest * widest] * 2, widest * widest)
+    ]
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    print(f"{cpu_name()}, one core, {today}; level {args.level}, float32, GFLOP/s, medians of {args.rounds} interleaved rounds\n")
+    print(
+        f"{cpu_name()}, one core, {today}; level {args.level}, float32, GFLOP/s, medians of {args.rounds} interleaved rounds\n"
+    )
     print(f"| net | {' | '.join(f'{p} {name}' for p in PRODUCTS for name in LAYOUTS)} |")
     print("| --- |" + " ---: |" * (len(PRODUCTS) * len(LAYOUTS)))
     for net, (sizes, batch) in NETS.items():

@@ -487,7 +487,7 @@ class JaxScan(Jax):
 
 
 class ScikitLearn(Peer):
-    """MLPClassifier and MLPRegressor: an epoch a call of partial_fit. Its squared error is half of ours, which Adam ignores."""
+    """MLPClassifier and MLPRegressor: partial_fit is an epoch. Its squared error is half of ours, which Adam ignores."""
 
     name = "scikit-learn"
 
@@ -508,8 +508,8 @@ class ScikitLearn(Peer):
         self.targets = self.t.ravel() if self.t.dtype.kind == "f" else self.t
         self.classes = {} if case.loss == "mse" else {"classes": np.unique(self.targets)}
         self.make = lambda: (MLPRegressor if case.loss == "mse" else MLPClassifier)(
-            case.sizes[1:-1], activation={"sigmoid": "logistic"}.get(case.activation, case.activation), alpha=0, shuffle=False,
-            batch_size=case.batch, solver="adam" if case.optimizer == "adam" else "sgd", learning_rate_init=case.lr,
+            case.sizes[1:-1], activation={"sigmoid": "logistic"}.get(case.activation, case.activation), alpha=0,
+            shuffle=False, batch_size=case.batch, solver="adam" if case.optimizer == "adam" else "sgd", learning_rate_init=case.lr,
             momentum=MOMENTUM if case.optimizer == "momentum" else 0, nesterovs_momentum=False, random_state=0,
         )  # fmt: skip
 
@@ -517,7 +517,9 @@ class ScikitLearn(Peer):
         """A model at the start: one step with a rate of nothing makes its arrays, then they are filled."""
         self.model = self.make().set_params(learning_rate_init=1e-30)
         self.model.partial_fit(self.X[: self.case.batch], self.targets[: self.case.batch], **self.classes)
-        for W, b, w0, b0 in zip(self.model.coefs_, self.model.intercepts_, self.start[0::2], self.start[1::2], strict=True):
+        for W, b, w0, b0 in zip(
+            self.model.coefs_, self.model.intercepts_, self.start[0::2], self.start[1::2], strict=True
+        ):
             W[:], b[:] = w0.T, b0
         optimizer = type(self.model._optimizer)
         settings = {"momentum": self.model.momentum, "nesterov": False} if "SGD" in optimizer.__name__ else {}

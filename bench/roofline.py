@@ -1,4 +1,4 @@
-"""What one core can do at best, measured: FMA peak, memory bandwidth, transcendental rates; and the least time of a step."""
+"""What one core can do at best, measured (FMA peak, bandwidth, transcendental rates), and the least time of a step."""
 
 import ctypes
 import subprocess
@@ -80,9 +80,9 @@ def pointer(array):
 
 
 def least_seconds(case, rates, cache_bytes):
-    """The roofline of a step: products at the FMA peak, then functions, then the update's traffic if it leaves the cache.
+    """The roofline of a step: products at the FMA peak, functions, and the update's traffic where it leaves the cache.
 
-    Parts are added, not overlapped. What is left out (gathering, packing, losses, horizontal sums) counts against fastbp.
+    Parts are added, not overlapped. What is left out (gathering, packing, losses) counts against fastbp.
     """
     seconds = case.flops / rates["flops"]
     if case.mode == "train":

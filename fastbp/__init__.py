@@ -9,6 +9,6 @@ from .optimizers import SGD, Adam, AdamW
 from .version import __version__
 
 __all__ = [
-    "MAE", "MSE", "SGD", "Adam", "AdamW", "BinaryCrossEntropy", "CrossEntropy", "Dense", "DivergedError", "Hinge", "Huber",
-    "Network", "Poisson", "Quantile", "__version__", "show_config",
+    "MAE", "MSE", "SGD", "Adam", "AdamW", "BinaryCrossEntropy", "CrossEntropy", "Dense", "DivergedError", "Hinge",
+    "Huber", "Network", "Poisson", "Quantile", "__version__", "show_config",
 ]  # fmt: skip

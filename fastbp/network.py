@@ -18,10 +18,10 @@ READ_ONLY = frozenset(
 if TYPE_CHECKING:
     from ._core import Engine
     from .gradcheck import GradCheck
+    from .history import History
     from .losses import Loss
     from .optimizers import Optimizer
     from .trace import Trace
-    from .history import History
 
 
 class Network:
