@@ -15,23 +15,22 @@ static int vectors_of(long lanes) { return lanes > VL ? 2 : 1; }
 static long part_of(long left) { return next_part(left, TILE_ROWS); }
 
 /* Calls TILE(rows, vectors, ...) with both as constants; vectors are 1 or 2. */
-#define ONE_CASE(TILE, R, vectors, ...)                                           \
-    case R:                                                                       \
-        if (vectors == 1)                                                         \
-            TILE(R, 1, __VA_ARGS__);                                              \
-        else                                                                      \
-            TILE(R, 2, __VA_ARGS__);                                              \
+#define ONE_CASE(TILE, R, vectors, ...) \
+    case R: \
+        if (vectors == 1) \
+            TILE(R, 1, __VA_ARGS__); \
+        else \
+            TILE(R, 2, __VA_ARGS__); \
         break;
-#define TILE_DISPATCH(TILE, rows, vectors, ...)                                   \
-    switch (rows) {                                                               \
-        ONE_CASE(TILE, 1, vectors, __VA_ARGS__) ONE_CASE(TILE, 2, vectors, __VA_ARGS__) \
-        ONE_CASE(TILE, 3, vectors, __VA_ARGS__) ONE_CASE(TILE, 4, vectors, __VA_ARGS__) \
-        ONE_CASE(TILE, 5, vectors, __VA_ARGS__) ONE_CASE(TILE, 6, vectors, __VA_ARGS__) \
-        MORE_CASES(TILE, vectors, __VA_ARGS__)                                    \
+#define TILE_DISPATCH(TILE, rows, vectors, ...) \
+    switch (rows) { \
+        ONE_CASE(TILE, 1, vectors, __VA_ARGS__) \
+        ONE_CASE(TILE, 2, vectors, __VA_ARGS__) ONE_CASE(TILE, 3, vectors, __VA_ARGS__) \
+            ONE_CASE(TILE, 4, vectors, __VA_ARGS__) ONE_CASE(TILE, 5, vectors, __VA_ARGS__) \
+                ONE_CASE(TILE, 6, vectors, __VA_ARGS__) MORE_CASES(TILE, vectors, __VA_ARGS__) \
     }
 #if defined(__AVX512F__)
-#define MORE_CASES(TILE, vectors, ...)                                            \
-    ONE_CASE(TILE, 7, vectors, __VA_ARGS__) ONE_CASE(TILE, 8, vectors, __VA_ARGS__)
+#define MORE_CASES(TILE, vectors, ...) ONE_CASE(TILE, 7, vectors, __VA_ARGS__) ONE_CASE(TILE, 8, vectors, __VA_ARGS__)
 #else
 #define MORE_CASES(TILE, vectors, ...)
 #endif
@@ -40,8 +39,8 @@ static long padded(long n) { return (n + VL - 1) / VL * VL; }
 /* packed: slivers of up to PAIR columns of a (depth, columns) matrix, sliver after sliver, each (depth, lanes) */
 /* panels ------------------------------------------------------------------------------------------------------ */
 
-void panels_product(long rows, long depth, long columns, const real *a, long a_stride, const real *packed, const real *bias,
-                    real *c, long c_stride)
+void panels_product(long rows, long depth, long columns, const real *a, long a_stride, const real *packed,
+                    const real *bias, real *c, long c_stride)
 {
     for (long k = 0; k < depth; k += KC)
         for (long j = 0; j < columns; j += PAIR) {
@@ -52,21 +51,21 @@ void panels_product(long rows, long depth, long columns, const real *a, long a_s
         }
 }
 
-void panels_outer(long rows, long outputs, long inputs, const real *dy, long dy_stride, const real *x, long x_stride, int resume,
-                  real *dw)
+void panels_outer(long rows, long outputs, long inputs, const real *dy, long dy_stride, const real *x, long x_stride,
+                  int resume, real *dw)
 {
     for (long i = 0, part; i < inputs; i += part * VL) {
         part = next_part((inputs - i + VL - 1) / VL, 3);
         for (long o = 0; o < outputs; o += VL)
-            product_by_features(least(VL, outputs - o), part, dy + o / VL * dy_stride, x + i / VL * x_stride,
-                                x_stride, rows, resume, dw + o * inputs + i, inputs, least(part * VL, inputs - i));
+            product_by_features(least(VL, outputs - o), part, dy + o / VL * dy_stride, x + i / VL * x_stride, x_stride,
+                                rows, resume, dw + o * inputs + i, inputs, least(part * VL, inputs - i));
     }
 }
 
 /* rows -------------------------------------------------------------------------------------------------------- */
 
-FASTBP_INLINE void rows_tile(const int R, const int V, const real *a, long a_stride, const real *b, long depth, const real *start,
-                             real *c, long c_stride)
+FASTBP_INLINE void rows_tile(const int R, const int V, const real *a, long a_stride, const real *b, long depth,
+                             const real *start, real *c, long c_stride)
 {
     accumulators acc;
     FOR_ROWS FOR_VECTORS acc[r][v] = start ? v_load(start + v * VL) : v_load(c + r * c_stride + v * VL);
@@ -78,8 +77,8 @@ FASTBP_INLINE void rows_tile(const int R, const int V, const real *a, long a_str
     FOR_ROWS FOR_VECTORS v_store(c + r * c_stride + v * VL, acc[r][v]);
 }
 
-void rows_product(long rows, long depth, long columns, const real *a, long a_stride, const real *packed, const real *bias, real *c,
-                  long c_stride)
+void rows_product(long rows, long depth, long columns, const real *a, long a_stride, const real *packed,
+                  const real *bias, real *c, long c_stride)
 {
     for (long k = 0; k < depth; k += KC)
         for (long j = 0; j < columns; j += PAIR) {
@@ -87,8 +86,9 @@ void rows_product(long rows, long depth, long columns, const real *a, long a_str
             const real *start = k ? NULL : bias ? bias + j : zero_lanes;
             for (long r = 0, n; r < rows; r += n) {
                 n = part_of(rows - r);
-                TILE_DISPATCH(rows_tile, n, vectors, a + r * a_stride + k, a_stride, packed + j * depth + k * vectors * VL,
-                              least(KC, depth - k), start, c + r * c_stride + j, c_stride)
+                TILE_DISPATCH(rows_tile, n, vectors, a + r * a_stride + k, a_stride,
+                              packed + j * depth + k * vectors * VL, least(KC, depth - k), start, c + r * c_stride + j,
+                              c_stride)
             }
         }
 }
@@ -110,8 +110,8 @@ FASTBP_INLINE void rows_outer_tile(const int R, const int V, const real *a, long
     FOR_ROWS FOR_VECTORS v_store_first(c + r * c_stride + v * VL, acc[r][v], v < V - 1 ? (long)VL : tail);
 }
 
-void rows_outer(long rows, long outputs, long inputs, const real *dy, long dy_stride, const real *x, long x_stride, int resume,
-                real *dw)
+void rows_outer(long rows, long outputs, long inputs, const real *dy, long dy_stride, const real *x, long x_stride,
+                int resume, real *dw)
 {
     for (long i = 0; i < inputs; i += PAIR)
         for (long o = 0, n; o < outputs; o += n) {
@@ -148,8 +148,8 @@ void batch_product(long rows, long depth, long columns, const real *w, long colu
 }
 
 /* dW[o][i] is a dot product over rows: accumulators of R outputs x 2 inputs, summed over their lanes at the end. */
-FASTBP_INLINE void batch_outer_tile(const int R, const int V, const real *dy, const real *x, long stride, long rows, int resume,
-                                    real *dw, long inputs)
+FASTBP_INLINE void batch_outer_tile(const int R, const int V, const real *dy, const real *x, long stride, long rows,
+                                    int resume, real *dw, long inputs)
 {
     accumulators acc;
     FOR_ROWS FOR_VECTORS acc[r][v] = v_zero();

@@ -81,9 +81,7 @@ def main():
         np.full(n, 1e-3, np.float32) for n in (widest * 256, widest * 256, *[4 * widest * widest] * 2, widest * widest)
     ]
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    print(
-        f"{cpu_name()}, one core, {today}; level {args.level}, float32, GFLOP/s, medians of {args.rounds} interleaved rounds\n"
-    )
+    print(f"{cpu_name()}, one core, {today}; level {args.level}, float32, GFLOP/s, medians of {args.rounds} rounds\n")
     print(f"| net | {' | '.join(f'{p} {name}' for p in PRODUCTS for name in LAYOUTS)} |")
     print("| --- |" + " ---: |" * (len(PRODUCTS) * len(LAYOUTS)))
     for net, (sizes, batch) in NETS.items():

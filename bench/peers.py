@@ -487,7 +487,7 @@ class JaxScan(Jax):
 
 
 class ScikitLearn(Peer):
-    """MLPClassifier and MLPRegressor: partial_fit is an epoch. Its squared error is half of ours, which Adam ignores."""
+    """MLPClassifier and MLPRegressor: partial_fit is an epoch. Its squared error is half of ours; Adam ignores that."""
 
     name = "scikit-learn"
 
@@ -509,8 +509,8 @@ class ScikitLearn(Peer):
         self.classes = {} if case.loss == "mse" else {"classes": np.unique(self.targets)}
         self.make = lambda: (MLPRegressor if case.loss == "mse" else MLPClassifier)(
             case.sizes[1:-1], activation={"sigmoid": "logistic"}.get(case.activation, case.activation), alpha=0,
-            shuffle=False, batch_size=case.batch, solver="adam" if case.optimizer == "adam" else "sgd", learning_rate_init=case.lr,
-            momentum=MOMENTUM if case.optimizer == "momentum" else 0, nesterovs_momentum=False, random_state=0,
+            shuffle=False, batch_size=case.batch, solver="adam" if case.optimizer == "adam" else "sgd",
+            learning_rate_init=case.lr, momentum=MOMENTUM if case.optimizer == "momentum" else 0, nesterovs_momentum=False, random_state=0,
         )  # fmt: skip
 
     def reset(self):

@@ -7,7 +7,8 @@
 /* CHAINS vectors of multiply-adds, `times` over: 2 * LANES * CHAINS * times operations, all in registers. */
 real multiply_adds(long times)
 {
-    static volatile real factor = (real)0.999, term = (real)1e-4; /* unknown to the compiler, which drops a chain at rest */
+    static volatile real factor = (real)0.999,
+                         term = (real)1e-4; /* unknown to the compiler, which drops a chain at rest */
     vec a[CHAINS], m = v_splat(factor), c = v_splat(term), sum = v_zero();
     EACH_CHAIN a[i] = v_splat(i);
     for (long k = 0; k < times; k++)
@@ -24,14 +25,14 @@ void triad(real *a, const real *b, long n, real s)
 }
 
 /* y <- verb(x) over n numbers, `times` over. */
-#define STREAM(name, verb)                                  \
-    void name(const real *x, real *y, long n, long times)   \
-    {                                                       \
-        for (; times > 0; times--) {                        \
-            for (long i = 0; i < n; i += VL)                \
-                v_store(y + i, verb(v_load(x + i)));        \
-            __asm__ volatile("" ::: "memory");              \
-        }                                                   \
+#define STREAM(name, verb) \
+    void name(const real *x, real *y, long n, long times) \
+    { \
+        for (; times > 0; times--) { \
+            for (long i = 0; i < n; i += VL) \
+                v_store(y + i, verb(v_load(x + i))); \
+            __asm__ volatile("" ::: "memory"); \
+        } \
     }
 STREAM(stream_exp, v_exp)
 STREAM(stream_tanh, v_tanh)

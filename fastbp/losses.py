@@ -22,6 +22,8 @@ class Loss:
         Activation of the last layer unless another one is asked for.
     from_logits : bool
         The loss is computed from y of the last layer, before its activation, so that it cannot overflow.
+    takes_any_number : bool
+        Every finite number is a target.
     code : int
         The compiled core's number of the loss.
     parameter : float
@@ -31,6 +33,7 @@ class Loss:
     name = ""
     default_output = "identity"
     from_logits = False
+    takes_any_number = False
 
     @property
     def code(self) -> int:
@@ -59,6 +62,7 @@ class MSE(Loss):
     """
 
     name = "mse"
+    takes_any_number = True
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class MAE(Loss):
     """
 
     name = "mae"
+    takes_any_number = True
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ class Huber(Loss):
     delta: float = 1.0
 
     name = "huber"
+    takes_any_number = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delta", checks.number("delta", self.delta, above=0))
@@ -130,6 +136,7 @@ class Quantile(Loss):
     q: float = 0.5
 
     name = "quantile"
+    takes_any_number = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "q", checks.number("q", self.q, above=0, below=1))

@@ -196,6 +196,10 @@ class Network:
         -----
         Safe to call from several threads at once. Row i equals ``predict(X[i])`` to rounding.
         """
+        if type(X) is np.ndarray and X.ndim in (1, 2):
+            ready = np.empty((*X.shape[:-1], self.n_outputs), self.dtype) if out is None else out
+            if type(ready) is np.ndarray and self._engine.predict_ready(X, ready):
+                return ready
         X, single = data.rows(X, self.n_inputs, self.dtype)
         n = X.shape[0]
         shape = (self.n_outputs,) if single else (n, self.n_outputs)
@@ -260,6 +264,15 @@ class Network:
         grad : ndarray, shape (n_params,)
             In the order of ``params``: a new array, or `out`.
         """
+        if sample_weight is None and type(X) is type(y) is np.ndarray and self._core_loss.takes_any_number:
+            ready = np.empty(self.n_params, self.dtype) if out is None else out
+            loss = (
+                self._engine.loss_and_grad_ready(X, y, ready, self._core_loss.code)
+                if type(ready) is np.ndarray
+                else None
+            )
+            if loss is not None:
+                return loss, ready
         X, targets, weights, n, total = self._pass(X, y, sample_weight)
         shape = (self.n_params,)
         if out is None:

@@ -24,7 +24,8 @@ cdef extern from *:
     #define HALF ((real)0.5)
     #define ONE ((real)1)
     """
-    const real SELU_SCALE, SELU_ALPHA, LEAKY_SLOPE, SQRT_HALF, INV_SQRT_2PI, SQRT_2_OVER_PI, GELU_CUBIC, GELU_CUBIC_3, SIXTH, HALF, ONE
+    const real SELU_SCALE, SELU_ALPHA, LEAKY_SLOPE, SQRT_HALF, INV_SQRT_2PI, SQRT_2_OVER_PI, GELU_CUBIC, GELU_CUBIC_3
+    const real SIXTH, HALF, ONE
 
 
 cdef inline vec h(const int kind, vec y) noexcept nogil:

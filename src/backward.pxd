@@ -71,7 +71,8 @@ cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real
                             arena + layer.backward_weight + i * O + o * vectors * VL, depth, &e, dx + i // VL * stride, stride)
 
 
-cdef inline void through_activation(const Plan *plan, const Layer *layer, const real *arena, real *delta, long rows) noexcept nogil:
+cdef inline void through_activation(const Plan *plan, const Layer *layer, const real *arena, real *delta,
+                                    long rows) noexcept nogil:
     """dL/dy = (dz/dy)^T dL/dz, in place in delta."""
     cdef long panel, at
     if layer.activation == SOFTMAX:

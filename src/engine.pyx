@@ -4,7 +4,7 @@ One module of this source exists per level and dtype. Python's side (fastbp/netw
 what is checked here again is what memory safety rests on.
 """
 
-import os
+import os as _os
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
@@ -18,7 +18,7 @@ from losses cimport loss_and_delta
 from names cimport SGD
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from online cimport load_rows, online_step, store_rows, trains_by_row
-from optimizers cimport Optimizer, largest
+from optimizers cimport Optimizer, all_finite, largest
 from pack cimport pack_rows, pack_weights, unpack_rows
 from plan cimport CACHE_LINE, Layer, Plan, block_rows, blocks, least, make_plan
 from simd cimport REAL_BITS, VL, real
@@ -57,6 +57,7 @@ cdef extern from "memory.h":
 
 cdef enum:
     WORK_BETWEEN_LOOKS = 200000     # multiply-adds between two looks at the clock: some 10 microseconds
+    WORK_WITHOUT_GIL = 50000        # below, a call keeps the GIL: to win it back can take longer than the call
 
 cdef double SECONDS_BETWEEN_SIGNALS = 0.05
 
@@ -100,13 +101,13 @@ def live_blocks():
 cdef long forks = 0     # how often this process is a child of the one that imported fastbp
 
 
-def count_fork():
+def _count_fork():
     global forks
     forks += 1
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=count_fork)
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_count_fork)
 
 
 cdef class Buffer:
@@ -127,6 +128,9 @@ cdef class Buffer:
 
     def __dealloc__(self):
         give_back(self.memory)
+
+    cdef size_t bytes(self) noexcept nogil:
+        return self.shape[0] * sizeof(real)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         view.buf = self.data
@@ -167,6 +171,24 @@ cdef class Array:
     def __dealloc__(self):
         if self.held:
             PyBuffer_Release(&self.view)
+
+
+cdef bint hold(array, Py_buffer *view, bint writable):
+    """Takes hold of an array that is one or two-dimensional, contiguous and of this module's numbers; or returns False."""
+    cdef char number = c"f" if REAL_BITS == 32 else c"d"
+    try:
+        PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+    except (BufferError, TypeError, ValueError):
+        return False
+    if (view.ndim == 1 or view.ndim == 2) and view.format[0] == number and view.format[1] == 0:
+        if <size_t>view.buf % sizeof(real) == 0:
+            return True
+    PyBuffer_Release(view)
+    return False
+
+
+cdef bint disjoint(const Py_buffer *a, const void *start, size_t length) noexcept nogil:
+    return <size_t>a.buf + a.len <= <size_t>start or <size_t>start + length <= <size_t>a.buf
 
 
 cdef class Scratch:
@@ -345,20 +367,60 @@ cdef class Engine:
         cdef Array inputs = Array(x, "real", rows, self.n_inputs)
         cdef Array outputs = Array(out, "real", rows, self.n_outputs, True)
         cdef Scratch scratch = self.enter(rows)
-        cdef Plan *plan = &scratch.plan
-        cdef const real *source = <const real *>inputs.view.buf
-        cdef real *target = <real *>outputs.view.buf
-        cdef long block, begin, n
         with nogil:
-            pack_weights(plan, self.parameters.data, scratch.arena, False, False)
-            for block in range(blocks(rows, plan.block_rows)):
-                begin = block * plan.block_rows
-                n = least(plan.block_rows, rows - begin)
-                pack_rows(source, NULL, begin, n, self.n_inputs, scratch.arena + plan.x, plan.stride)
-                forward(plan, self.parameters.data, scratch.arena, n, False)
-                unpack_rows(scratch.arena + plan.layers[plan.n_layers - 1].z, plan.stride, n, self.n_outputs,
-                            target + begin * self.n_outputs)
+            self.predict_rows(&scratch.plan, scratch.arena, <const real *>inputs.view.buf, <real *>outputs.view.buf, rows)
         self.leave(scratch)
+
+    cdef void predict_rows(self, const Plan *plan, real *arena, const real *source, real *target, long rows) noexcept nogil:
+        cdef long block, begin, n
+        pack_weights(plan, self.parameters.data, arena, False, False)
+        for block in range(blocks(rows, plan.block_rows)):
+            begin = block * plan.block_rows
+            n = least(plan.block_rows, rows - begin)
+            pack_rows(source, NULL, begin, n, self.n_inputs, arena + plan.x, plan.stride)
+            forward(plan, self.parameters.data, arena, n, False)
+            unpack_rows(arena + plan.layers[plan.n_layers - 1].z, plan.stride, n, self.n_outputs,
+                        target + begin * self.n_outputs)
+
+    def predict_ready(self, x, out):
+        """`predict` where x and out are just as the core takes them: True. Else False, with nothing done.
+
+        The whole door of a call in one compiled function: through NumPy it costs five times a small net's pass.
+        """
+        cdef Py_buffer source, target
+        cdef bint done = False
+        if not hold(x, &source, False):
+            return False
+        if hold(out, &target, True):
+            try:
+                done = self.predict_held(&source, &target)
+            finally:
+                PyBuffer_Release(&target)
+                PyBuffer_Release(&source)
+        else:
+            PyBuffer_Release(&source)
+        return done
+
+    cdef bint predict_held(self, const Py_buffer *source, const Py_buffer *target) except -1:
+        cdef int last = source.ndim - 1
+        cdef long rows = source.shape[0] if last else 1
+        cdef Scratch scratch
+        if source.shape[last] != self.n_inputs or target.ndim != source.ndim or target.shape[last] != self.n_outputs:
+            return False
+        if rows == 0 or (last and target.shape[0] != rows):
+            return False
+        if not (disjoint(target, source.buf, source.len) and disjoint(target, self.parameters.data, self.parameters.bytes())):
+            return False
+        if not all_finite(<const real *>source.buf, rows * self.n_inputs):
+            return False
+        scratch = self.enter(rows)
+        if rows * self.work > WORK_WITHOUT_GIL:
+            with nogil:
+                self.predict_rows(&scratch.plan, scratch.arena, <const real *>source.buf, <real *>target.buf, rows)
+        else:
+            self.predict_rows(&scratch.plan, scratch.arena, <const real *>source.buf, <real *>target.buf, rows)
+        self.leave(scratch)
+        return True
 
     def loss(self, x, targets, weights, long rows, double total_weight, int loss_code):
         """sum_r w_r l_r / total_weight over all rows."""
@@ -383,9 +445,68 @@ cdef class Engine:
         scratch.plan.loss = loss_code
         with nogil:
             pack_weights(&scratch.plan, self.parameters.data, scratch.arena, True, False)
-            value = batch_gradient(&scratch.plan, self.parameters.data, &data, scratch.arena, 0, rows, total_weight, <real *>gradient.view.buf)
+            value = batch_gradient(&scratch.plan, self.parameters.data, &data, scratch.arena, 0, rows, total_weight,
+                                   <real *>gradient.view.buf)
         self.leave(scratch)
         return value
+
+    def loss_and_grad_ready(self, x, targets, out, int loss_code):
+        """`loss_and_grad` where all arrays are just as the core takes them, any finite number is a target and all rows
+        weigh the same: the loss. Else None, with nothing done."""
+        cdef Py_buffer source, wanted, gradient
+        cdef double loss = 0
+        cdef bint done = False
+        if not hold(x, &source, False):
+            return None
+        if hold(targets, &wanted, False):
+            if hold(out, &gradient, True):
+                try:
+                    done = self.gradient_held(&source, &wanted, &gradient, loss_code, &loss)
+                finally:
+                    PyBuffer_Release(&gradient)
+                    PyBuffer_Release(&wanted)
+                    PyBuffer_Release(&source)
+                return loss if done else None
+            PyBuffer_Release(&wanted)
+        PyBuffer_Release(&source)
+        return None
+
+    cdef bint gradient_held(self, const Py_buffer *source, const Py_buffer *wanted, const Py_buffer *gradient, int loss_code,
+                            double *loss) except -1:
+        cdef long rows = source.shape[0]
+        cdef Scratch scratch
+        cdef Data data
+        cdef size_t parameters = self.parameters.bytes()
+        if source.ndim != 2 or source.shape[1] != self.n_inputs or rows == 0 or wanted.shape[0] != rows:
+            return False
+        if (wanted.shape[1] if wanted.ndim == 2 else 1) != self.n_outputs:
+            return False
+        if gradient.ndim != 1 or gradient.shape[0] != self.n_parameters:
+            return False
+        if not (disjoint(gradient, source.buf, source.len) and disjoint(gradient, wanted.buf, wanted.len)
+                and disjoint(gradient, self.parameters.data, parameters)):
+            return False
+        data.x = <const real *>source.buf
+        data.targets = <const real *>wanted.buf
+        data.labels = NULL
+        data.weights = NULL
+        data.order = NULL
+        if not (all_finite(data.x, rows * self.n_inputs) and all_finite(data.targets, rows * self.n_outputs)):
+            return False
+        scratch = self.enter(rows)
+        scratch.plan.loss = loss_code
+        if rows * self.work > WORK_WITHOUT_GIL:
+            with nogil:
+                loss[0] = self.gradient_of_rows(&scratch.plan, &data, scratch.arena, rows, <real *>gradient.buf)
+        else:
+            loss[0] = self.gradient_of_rows(&scratch.plan, &data, scratch.arena, rows, <real *>gradient.buf)
+        self.leave(scratch)
+        return True
+
+    cdef double gradient_of_rows(self, const Plan *plan, const Data *data, real *arena, long rows,
+                                 real *gradient) noexcept nogil:
+        pack_weights(plan, self.parameters.data, arena, True, False)
+        return batch_gradient(plan, self.parameters.data, data, arena, 0, rows, rows, gradient)
 
     def input_grad(self, x, targets, weights, long rows, double total_weight, int loss_code, out):
         """dL/dx, written to out (rows, n_inputs)."""

@@ -127,7 +127,8 @@ cdef inline vec class_hinge(const real *z, const real *t, const real *scales, re
         for j in range(panels(width)):
             for r in range(rows):
                 at = j * stride + r * VL
-                v_store(delta + at, v_splat(scales[r] * (ONE / width)) * (v_load(delta + at) - v_splat(counts[r]) * v_load(t + at)))
+                v_store(delta + at, v_splat(scales[r] * (ONE / width)) *
+                        (v_load(delta + at) - v_splat(counts[r]) * v_load(t + at)))
     return scale * v_sums(losses)
 
 

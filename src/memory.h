@@ -8,10 +8,7 @@
 static long requests_until_refusal; /* 0: none is refused */
 static long live_blocks_count;
 
-static int refused(void)
-{
-    return requests_until_refusal > 0 && --requests_until_refusal == 0;
-}
+static int refused(void) { return requests_until_refusal > 0 && --requests_until_refusal == 0; }
 
 static void *counted(void *block)
 {
@@ -19,15 +16,9 @@ static void *counted(void *block)
     return block;
 }
 
-static void *take_memory(size_t bytes)
-{
-    return refused() ? NULL : counted(malloc(bytes));
-}
+static void *take_memory(size_t bytes) { return refused() ? NULL : counted(malloc(bytes)); }
 
-static void *take_zeroed(size_t bytes)
-{
-    return refused() ? NULL : counted(calloc(bytes, 1));
-}
+static void *take_zeroed(size_t bytes) { return refused() ? NULL : counted(calloc(bytes, 1)); }
 
 static void give_back(void *block)
 {

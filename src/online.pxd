@@ -58,7 +58,8 @@ cdef inline vec add_squares(vec s, const real *a, long n) noexcept nogil:
     return s
 
 
-cdef inline vec update_rows(const Layer *layer, const Optimizer *optimizer, const real *x, real *arena, vec largest) noexcept nogil:
+cdef inline vec update_rows(const Layer *layer, const Optimizer *optimizer, const real *x, real *arena,
+                            vec largest) noexcept nogil:
     """W <- W - lr (delta x^T + decay W), b <- b - lr (delta + decay b). Returns the running max |w|."""
     cdef const real *delta = arena + layer.delta
     cdef vec lr = v_splat(<real>optimizer.lr), keep = v_splat(<real>(1 - optimizer.lr * optimizer.weight_decay)), d, w_i

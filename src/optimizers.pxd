@@ -1,8 +1,11 @@
 # The updates, on flat vectors padded with zeros to whole vectors. Semantics are torch.optim's.
 
-from simd cimport real, vec, VL, v_load, v_store, v_splat, v_zero, v_max, v_abs, v_sqrt, v_sum, v_largest
+from simd cimport real, vec, VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_abs, v_sqrt, v_sum, v_largest
 from names cimport SGD, ADAM, ADAMW
 from libc.math cimport sqrt, pow
+
+cdef extern from "math.h" nogil:
+    const float INFINITY
 
 cdef struct Optimizer:
     int kind
@@ -38,12 +41,24 @@ cdef inline double squared_norm(const real *gradient, long n) noexcept nogil:
     return v_sum((s0 + s1) + (s2 + s3))
 
 
+cdef inline bint all_finite(const real *a, long n) noexcept nogil:
+    """0 a is 0, but NaN where a is NaN or infinite."""
+    cdef vec s = v_zero(), zero = v_zero()
+    cdef long i
+    for i in range(n // VL):
+        s = s + zero * v_load(a + i * VL)
+    if n % VL:
+        s = s + zero * v_load_first(a + n // VL * VL, n % VL)
+    return v_sum(s) == 0
+
+
 cdef inline real largest(const real *w, long n) noexcept nogil:
+    """max |w|; infinite where a w is NaN."""
     cdef vec m = v_zero()
     cdef long i
     for i in range(n // VL):
         m = v_max(v_abs(v_load(w + i * VL)), m)
-    return v_largest(m)
+    return v_largest(m) if all_finite(w, n) else INFINITY
 
 
 cdef inline real sgd(const Optimizer *o, real *w, const real *gradient, long n) noexcept nogil:

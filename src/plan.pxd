@@ -25,8 +25,8 @@ cdef struct Layer:
     long bias_lanes     # (panels * VL,) b, or zeros
     long rows           # W with rows padded to whole vectors, row_stride apart (row.pxd); both ways in narrow.pxd
     long row_stride
-    long forward_weight # W packed for y = W x
-    long backward_weight # W packed for dL/dx = W^T dL/dy
+    long forward_weight     # W packed for y = W x
+    long backward_weight    # W packed for dL/dx = W^T dL/dy
     long y              # panels of O; the same place as z where h' follows from z
     long z              # panels of O
     long delta          # (panels * VL,) dL/dy of one row

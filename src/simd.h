@@ -40,7 +40,8 @@ typedef real unaligned_vec __attribute__((vector_size(VECTOR_BYTES), aligned(REA
 #elif LANES == 8
 #define EACH_LANE(F) F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7)
 #else
-#define EACH_LANE(F) F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12), F(13), F(14), F(15)
+#define EACH_LANE(F) \
+    F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12), F(13), F(14), F(15)
 #endif
 #if defined(__clang__)
 #define SHUFFLE(a, b, F) __builtin_shufflevector(a, b, EACH_LANE(F))

@@ -23,8 +23,13 @@ cdef extern from *:
     """
     /* No parameter may pass this: far from overflow, far from any use. */
     #define LARGEST_PARAMETER (REAL_BITS == 32 ? 1e30 : 1e150)
+    /* No gradient that is squared may pass this, and a norm below this may read as 0 (1e9 parameters). */
+    #define LARGEST_ROOT (REAL_BITS == 32 ? 1e19 : 1e150)
+    #define LOST (REAL_BITS == 32 ? 1e-14 : 1e-149)
     """
     const double LARGEST_PARAMETER
+    const double LARGEST_ROOT
+    const double LOST
 
 
 cdef inline void label_targets(const Plan *plan, const Data *data, real *arena, long first, long rows) noexcept nogil:
@@ -90,8 +95,8 @@ cdef inline double batch_loss(const Plan *plan, const real *parameters, const Da
     return loss
 
 
-cdef inline double batch_gradient(const Plan *plan, const real *parameters, const Data *data, real *arena, long first, long rows,
-                                  double total_weight, real *gradient) noexcept nogil:
+cdef inline double batch_gradient(const Plan *plan, const real *parameters, const Data *data, real *arena, long first,
+                                  long rows, double total_weight, real *gradient) noexcept nogil:
     """The loss, and its gradient (n_parameters,) written, not added. Weights are packed already."""
     cdef double loss = 0, scale = per_row(plan) / total_weight
     cdef long block, begin, n
@@ -113,21 +118,29 @@ cdef inline bint advance(Optimizer *o, double squared_norm_of_gradient, double l
 
     `largest_parameter` and `largest_first` bound what the vectors hold, so that an update's reach is known before it.
     """
-    cdef double norm = sqrt(squared_norm_of_gradient), reach, first
+    cdef double norm = sqrt(squared_norm_of_gradient), reach, first, step
     if not (isfinite(norm) and isfinite(loss)):
         return False
+    norm += LOST                # what squares that underflow hide
     if o.kind == SGD:
         first = o.momentum * o.largest_first + norm + o.weight_decay * o.largest_parameter
         reach = o.lr * (2 * first) + o.largest_parameter
     else:
         first = norm + (o.weight_decay * o.largest_parameter if o.kind == ADAM else 0)
+        if not first < LARGEST_ROOT:          # Adam squares it
+            return False
         first = o.momentum * o.largest_first + (1 - o.momentum) * first
         reach = first / o.eps
         if o.momentum * o.momentum < o.beta2:     # Cauchy-Schwarz: |m| <= c sqrt(v)
-            reach = fmin(reach, (1 - o.momentum) / sqrt((1 - o.beta2) * (1 - o.momentum * o.momentum / o.beta2)))
-        reach = o.lr / (1 - pow(o.momentum, <double>(o.steps + 1))) * reach
+            # beside what is too small for its square to reach v
+            reach = fmin(reach, (1 - o.momentum) / sqrt((1 - o.beta2) * (1 - o.momentum * o.momentum / o.beta2))
+                         + LOST / sqrt(1 - o.beta2) / o.eps)
+        step = o.lr / (1 - pow(o.momentum, <double>(o.steps + 1)))
+        if not step * first < LARGEST_PARAMETER:    # computed before it is divided
+            return False
+        reach = step * reach
         reach += o.largest_parameter * (fabs(1 - o.lr * o.weight_decay) if o.kind == ADAMW else 1)
-    if not reach < LARGEST_PARAMETER:
+    if not (reach < LARGEST_PARAMETER and first < LARGEST_PARAMETER):
         return False
     o.steps += 1
     o.largest_first = first

@@ -38,9 +38,11 @@ typedef vec accumulators[8][3];
 #define FOR_VECTORS _Pragma("GCC unroll 3") for (int v = 0; v < V; v++)
 
 /* acc[r][v] += a[r * row_step] * b[v], for every r and v: one step of the depth. */
-FASTBP_INLINE void tile_step(const int R, const int V, accumulators acc, const real *a, const long row_step, const vec *b)
+FASTBP_INLINE void tile_step(const int R, const int V, accumulators acc, const real *a, const long row_step,
+                             const vec *b)
 {
-    FOR_ROWS {
+    FOR_ROWS
+    {
         const vec a_r = v_splat(a[r * row_step]);
         FOR_VECTORS acc[r][v] = v_fma(a_r, b[v], acc[r][v]);
     }
@@ -85,7 +87,8 @@ FASTBP_INLINE void tile_by_features(const int R, const int V, const real *a, con
     const long tail = lanes - (V - 1) * VL; /* lanes of the last vector */
     FOR_ROWS FOR_VECTORS acc[r][v] = v_zero();
     if (resume) {
-        FOR_ROWS FOR_VECTORS acc[r][v] = v < V - 1 ? v_load(c + r * c_stride + v * VL) : v_load_first(c + r * c_stride + v * VL, tail);
+        FOR_ROWS FOR_VECTORS acc[r][v] =
+            v < V - 1 ? v_load(c + r * c_stride + v * VL) : v_load_first(c + r * c_stride + v * VL, tail);
     }
     for (long k = 0; k < depth; k++) {
         vec b_k[3];
@@ -95,7 +98,8 @@ FASTBP_INLINE void tile_by_features(const int R, const int V, const real *a, con
     if (tail == VL) {
         FOR_ROWS FOR_VECTORS v_store(c + r * c_stride + v * VL, acc[r][v]);
     } else {
-        FOR_ROWS {
+        FOR_ROWS
+        {
             for (int v = 0; v < V - 1; v++)
                 v_store(c + r * c_stride + v * VL, acc[r][v]);
             v_store_first(c + r * c_stride + (V - 1) * VL, acc[r][V - 1], tail);
@@ -107,19 +111,21 @@ FASTBP_INLINE void tile_by_features(const int R, const int V, const real *a, con
  * left, at most `most`. */
 FASTBP_INLINE long next_part(long left, const long most) { return left / ((left + most - 1) / most); }
 
-static void product_by_rows(long rows, int vectors, const real *a, long a_stride, const real *b, long depth, const ends *e,
-                            real *c, long c_stride)
+static void product_by_rows(long rows, int vectors, const real *a, long a_stride, const real *b, long depth,
+                            const ends *e, real *c, long c_stride)
 {
-#define TILE(R)                                                                \
-    case R:                                                                    \
-        if (vectors == 1)                                                      \
-            tile_by_rows(R, 1, a, a_stride, b, depth, e, c, c_stride);         \
-        else                                                                   \
-            tile_by_rows(R, 2, a, a_stride, b, depth, e, c, c_stride);         \
+#define TILE(R) \
+    case R: \
+        if (vectors == 1) \
+            tile_by_rows(R, 1, a, a_stride, b, depth, e, c, c_stride); \
+        else \
+            tile_by_rows(R, 2, a, a_stride, b, depth, e, c, c_stride); \
         break;
     while (rows > 0) {
         const long n = next_part(rows, TILE_ROWS);
-        switch (n) { EACH_TILE_ROWS(TILE) }
+        switch (n) {
+            EACH_TILE_ROWS(TILE)
+        }
         rows -= n, a += n * VL, c += n * VL;
     }
 #undef TILE
@@ -128,18 +134,20 @@ static void product_by_rows(long rows, int vectors, const real *a, long a_stride
 static void product_by_features(long features, int vectors, const real *a, const real *b, long b_stride, long depth,
                                 int resume, real *c, long c_stride, long lanes)
 {
-#define TILE(R)                                                                      \
-    case R:                                                                          \
-        if (vectors == 1)                                                            \
+#define TILE(R) \
+    case R: \
+        if (vectors == 1) \
             tile_by_features(R, 1, a, b, b_stride, depth, resume, c, c_stride, lanes); \
-        else if (vectors == 2)                                                       \
+        else if (vectors == 2) \
             tile_by_features(R, 2, a, b, b_stride, depth, resume, c, c_stride, lanes); \
-        else                                                                         \
+        else \
             tile_by_features(R, 3, a, b, b_stride, depth, resume, c, c_stride, lanes); \
         break;
     while (features > 0) {
         const long n = next_part(features, TILE_FEATURES);
-        switch (n) { EACH_TILE_FEATURES(TILE) }
+        switch (n) {
+            EACH_TILE_FEATURES(TILE)
+        }
         features -= n, a += n, c += n * c_stride;
     }
 #undef TILE

@@ -10,6 +10,7 @@
 
 #include "simd.h"
 
+/* clang-format off */
 #if REAL_BITS == 32
 #define MANTISSA_BITS 23
 #define ROUNDER ((real)12582912)         /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
@@ -71,6 +72,8 @@ static const real NORMAL_DENOMINATOR[] = {
     1.2073350207176639e-1, 2.0659081790201487e-2, 2.4614620185016449e-3, 1.8639684383017928e-4, 6.9305314624788666e-6};
 #endif
 
+/* clang-format on */
+
 #define POLYNOMIAL(x, coefficients) polynomial(x, coefficients, sizeof(coefficients) / sizeof(real))
 #define HORNER(x, coefficients) horner(x, coefficients, sizeof(coefficients) / sizeof(real))
 
@@ -118,7 +121,8 @@ FASTBP_INLINE vec v_exp(vec x)
     const vec m = reduced_expm1(bounded, v_zero(), v_zero(), &rounded);
     return v_scale(1 + m, rounded - ROUNDER);
 #else
-    const vec m = reduced_expm1(bounded, v_zero(), v_where_less(v_zero(), x, v_splat(-SHIFT), v_splat(SHIFT)), &rounded);
+    const vec m =
+        reduced_expm1(bounded, v_zero(), v_where_less(v_zero(), x, v_splat(-SHIFT), v_splat(SHIFT)), &rounded);
     const vec scale = power_of_two(rounded);
     return v_fma(scale, m, scale) * v_where_less(v_zero(), x, v_splat(TWO_TO_SHIFT), v_splat(1 / TWO_TO_SHIFT));
 #endif
@@ -202,7 +206,8 @@ FASTBP_INLINE vec shifted_normal_tail(vec b)
 {
     vec rounded;
     const vec high = (vec)((ivec)b & -((whole)1 << HALF_OF_DIGITS));
-    const vec m = reduced_expm1((real)-0.5 * high * high, (real)0.5 * (b - high) * (b + high), v_splat(SHIFT), &rounded);
+    const vec m =
+        reduced_expm1((real)-0.5 * high * high, (real)0.5 * (b - high) * (b + high), v_splat(SHIFT), &rounded);
     const vec p = POLYNOMIAL(b, NORMAL_NUMERATOR);
     return power_of_two(rounded) * v_fma(m, p, p) / POLYNOMIAL(b, NORMAL_DENOMINATOR);
 }

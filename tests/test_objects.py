@@ -204,7 +204,6 @@ def test_a_diverging_run_says_so_and_leaves_everything_finite(kind, lr, scale, b
     ],
     ids=["square of the decay", "velocity", "square of the gradient underflows"],
 )
-@pytest.mark.xfail(strict=True, reason="step.pxd, advance: these overflows and underflows are not bounded yet")
 def test_hyper_parameters_at_the_end_of_float32_leave_everything_finite(optimizer, scale, init):
     net = fb.Network([3, 4, 2], loss="mse", init=init, seed=0)
     net.params[:] *= 10
