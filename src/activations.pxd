@@ -165,8 +165,9 @@ cdef inline void row_maxes(const real *y, long stride, long rows, long width, re
 
 
 cdef inline void softmax_group(const real *y, real *z, long stride, long rows, long width) noexcept nogil:
-    cdef vec block[MAX_VL], e, one = v_splat(ONE)
-    cdef real maxes[MAX_VL], shares[MAX_VL]
+    cdef vec[MAX_VL] block
+    cdef vec e, one = v_splat(ONE)
+    cdef real[MAX_VL] maxes, shares
     cdef long r, j
     row_maxes(y, stride, rows, width, maxes)
     for r in range(VL):

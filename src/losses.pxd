@@ -65,8 +65,9 @@ cdef inline double sweep_loss(const int loss, const real *z, const real *t, cons
 cdef inline vec cross_entropy(const real *y, const real *t, const real *scales, real *delta, long rows, long stride,
                               long width) noexcept nogil:
     """l = sum_j t_j (log sum_k e^y_k - y_j); dl/dy = softmax(y) sum(t) - t. The scaled losses of up to VL rows."""
-    cdef vec exponentials[MAX_VL], weights[MAX_VL], weighted[MAX_VL], shifted, e, ts, sums, weight, scale
-    cdef real maxes[MAX_VL], shares[MAX_VL]
+    cdef vec[MAX_VL] exponentials, weights, weighted
+    cdef vec shifted, e, ts, sums, weight, scale
+    cdef real[MAX_VL] maxes, shares
     cdef long r, j, at
     row_maxes(y, stride, rows, width, maxes)
     for r in range(VL):
@@ -98,8 +99,9 @@ cdef inline vec cross_entropy(const real *y, const real *t, const real *scales, 
 cdef inline vec class_hinge(const real *z, const real *t, const real *scales, real *delta, long rows, long stride,
                             long width) noexcept nogil:
     """l = sum over j != c of max(0, 1 + z_j - z_c) / O, for the class c that t (one-hot) marks. For up to VL rows."""
-    cdef vec block[MAX_VL], losses[MAX_VL], margin, active, marked, scale, one = v_splat(ONE)
-    cdef real own[MAX_VL], counts[MAX_VL]
+    cdef vec[MAX_VL] block, losses
+    cdef vec margin, active, marked, scale, one = v_splat(ONE)
+    cdef real[MAX_VL] own, counts
     cdef long r, j, at
     for r in range(VL):
         block[r] = losses[r] = v_zero()
