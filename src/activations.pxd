@@ -5,7 +5,7 @@
 # the slope of the left side for leaky_relu and selu.
 
 from simd cimport (real, vec, VL, v_load, v_store, v_splat, v_zero, v_max, v_min, v_abs, v_where_less, v_where_first,
-                   v_exp, v_expm1, v_tanh, v_sigmoid, v_erf, v_softplus, v_sums, v_maxes, MAX_VL)
+                   v_exp, v_expm1, v_tanh, v_sigmoid, v_normal_cdf, v_softplus, v_sums, v_maxes, MAX_VL)
 from names cimport (IDENTITY, RELU, LEAKY_RELU, ELU, SELU, GELU, GELU_TANH, SILU, SOFTPLUS, SIGMOID, HARD_SIGMOID, TANH,
                     SOFTSIGN, EXP)
 from plan cimport panels, least
@@ -15,7 +15,6 @@ cdef extern from *:
     #define SELU_SCALE ((real)1.0507009873554804934193349852946)
     #define SELU_ALPHA ((real)1.6732632423543772848170429916717)
     #define LEAKY_SLOPE ((real)0.01)
-    #define SQRT_HALF ((real)0.70710678118654752440084436210485)
     #define INV_SQRT_2PI ((real)0.39894228040143267793994605993438)
     #define SQRT_2_OVER_PI ((real)0.79788456080286535587989211986876)
     #define GELU_CUBIC ((real)0.044715)
@@ -24,7 +23,7 @@ cdef extern from *:
     #define HALF ((real)0.5)
     #define ONE ((real)1)
     """
-    const real SELU_SCALE, SELU_ALPHA, LEAKY_SLOPE, SQRT_HALF, INV_SQRT_2PI, SQRT_2_OVER_PI, GELU_CUBIC, GELU_CUBIC_3
+    const real SELU_SCALE, SELU_ALPHA, LEAKY_SLOPE, INV_SQRT_2PI, SQRT_2_OVER_PI, GELU_CUBIC, GELU_CUBIC_3
     const real SIXTH, HALF, ONE
 
 
@@ -39,7 +38,7 @@ cdef inline vec h(const int kind, vec y) noexcept nogil:
     if kind == SELU:
         return SELU_SCALE * v_where_less(y, v_zero(), SELU_ALPHA * v_expm1(y), y)
     if kind == GELU:                                            # y Phi(y)
-        return y * normal_cdf(y)
+        return y * v_normal_cdf(y)
     if kind == GELU_TANH:
         return HALF * y * (ONE + gelu_tanh(y))
     if kind == SILU:
@@ -71,7 +70,7 @@ cdef inline vec slope(const int kind, vec y, vec z) noexcept nogil:
     if kind == SELU:
         return v_where_less(v_zero(), z, v_splat(SELU_SCALE), z + SELU_SCALE * SELU_ALPHA)
     if kind == GELU:                                            # Phi(y) + y phi(y)
-        return normal_cdf(y) + y * INV_SQRT_2PI * v_exp(-HALF * y * y)
+        return v_normal_cdf(y) + y * INV_SQRT_2PI * v_exp(-HALF * y * y)
     if kind == GELU_TANH:
         s = gelu_tanh(y)
         return HALF * (ONE + s) + HALF * y * (ONE - s * s) * SQRT_2_OVER_PI * (ONE + GELU_CUBIC_3 * y * y)
@@ -92,10 +91,6 @@ cdef inline vec slope(const int kind, vec y, vec z) noexcept nogil:
     if kind == EXP:
         return z
     return one
-
-
-cdef inline vec normal_cdf(vec y) noexcept nogil:
-    return HALF * (ONE + v_erf(SQRT_HALF * y))
 
 
 cdef inline vec gelu_tanh(vec y) noexcept nogil:

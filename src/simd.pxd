@@ -33,6 +33,7 @@ cdef extern from "transcendental.h" nogil:
     vec v_sigmoid(vec x)
     vec v_erf(vec x)
     vec v_softplus(vec x)
+    vec v_normal_cdf(vec x)
 
 cdef extern from "dots.h" nogil:
     real dot(const real *w, const real *x, long n)
