@@ -7,16 +7,16 @@
 #include "transcendental.h"
 
 /* z[i] = value at y = x[i]. n is a multiple of VL; `times` passes over the same numbers, for timing. */
-#define EXPORT(name, value)                                                                                            \
-    void name(const real *x, real *z_out, long n, long times)                                                          \
-    {                                                                                                                  \
-        for (long t = 0; t < times; t++) {                                                                             \
-            for (long i = 0; i < n; i += VL) {                                                                         \
-                const vec y = v_load(x + i);                                                                           \
-                v_store(z_out + i, value);                                                                             \
-            }                                                                                                          \
-            __asm__ volatile("" ::: "memory"); /* each pass is made */                                                 \
-        }                                                                                                              \
+#define EXPORT(name, value) \
+    void name(const real *x, real *z_out, long n, long times) \
+    { \
+        for (long t = 0; t < times; t++) { \
+            for (long i = 0; i < n; i += VL) { \
+                const vec y = v_load(x + i); \
+                v_store(z_out + i, value); \
+            } \
+            __asm__ volatile("" ::: "memory"); /* each pass is made */ \
+        } \
     }
 
 EXPORT(f_exp, v_exp(y))
@@ -87,13 +87,13 @@ typedef long double wide;
 #define EPSILON ((wide)DBL_EPSILON)
 #endif
 
-#define EXPORT(name, value)                                                                                            \
-    void name(const real *x, wide *z_out, long n)                                                                      \
-    {                                                                                                                  \
-        for (long i = 0; i < n; i++) {                                                                                 \
-            const wide y = x[i];                                                                                       \
-            z_out[i] = value;                                                                                          \
-        }                                                                                                              \
+#define EXPORT(name, value) \
+    void name(const real *x, wide *z_out, long n) \
+    { \
+        for (long i = 0; i < n; i++) { \
+            const wide y = x[i]; \
+            z_out[i] = value; \
+        } \
     }
 
 #define SELU_SCALE 1.0507009873554804934193349852946L

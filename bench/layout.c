@@ -25,9 +25,10 @@ static long part_of(long left) { return next_part(left, TILE_ROWS); }
 #define TILE_DISPATCH(TILE, rows, vectors, ...) \
     switch (rows) { \
         ONE_CASE(TILE, 1, vectors, __VA_ARGS__) \
-        ONE_CASE(TILE, 2, vectors, __VA_ARGS__) ONE_CASE(TILE, 3, vectors, __VA_ARGS__) \
-            ONE_CASE(TILE, 4, vectors, __VA_ARGS__) ONE_CASE(TILE, 5, vectors, __VA_ARGS__) \
-                ONE_CASE(TILE, 6, vectors, __VA_ARGS__) MORE_CASES(TILE, vectors, __VA_ARGS__) \
+        ONE_CASE(TILE, 2, vectors, __VA_ARGS__) \
+        ONE_CASE(TILE, 3, vectors, __VA_ARGS__) ONE_CASE(TILE, 4, vectors, __VA_ARGS__) \
+            ONE_CASE(TILE, 5, vectors, __VA_ARGS__) ONE_CASE(TILE, 6, vectors, __VA_ARGS__) \
+                MORE_CASES(TILE, vectors, __VA_ARGS__) \
     }
 #if defined(__AVX512F__)
 #define MORE_CASES(TILE, vectors, ...) ONE_CASE(TILE, 7, vectors, __VA_ARGS__) ONE_CASE(TILE, 8, vectors, __VA_ARGS__)

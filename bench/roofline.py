@@ -11,13 +11,14 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 VECTOR_BYTES = {"v2": 16, "v3": 32, "v4": 64, "neon": 16, "generic": 16}
-FUNCTIONS = ("exp", "tanh", "sigmoid", "softplus", "erf")
+FUNCTIONS = ("exp", "tanh", "sigmoid", "softplus", "normal_cdf")
 CHAINS = 12
 
 # transcendental evaluations of an element on its way forward and back
 EVALUATIONS = {
     "tanh": {"tanh": 1}, "sigmoid": {"sigmoid": 1}, "silu": {"sigmoid": 2}, "softplus": {"softplus": 1, "sigmoid": 1},
-    "gelu": {"erf": 2, "exp": 1}, "gelu_tanh": {"tanh": 2}, "elu": {"exp": 1}, "selu": {"exp": 1}, "exp": {"exp": 1},
+    "gelu": {"normal_cdf": 2, "exp": 1}, "gelu_tanh": {"tanh": 2}, "elu": {"exp": 1}, "selu": {"exp": 1},
+    "exp": {"exp": 1},
 }  # fmt: skip
 OPTIMIZER_BYTES = {"sgd": 3, "momentum": 5, "adam": 7}  # numbers read and written for a parameter
 

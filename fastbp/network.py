@@ -196,9 +196,9 @@ class Network:
         -----
         Safe to call from several threads at once. Row i equals ``predict(X[i])`` to rounding.
         """
-        if type(X) is np.ndarray and X.ndim in (1, 2):
+        if type(X) is np.ndarray and X.ndim and (out is None or type(out) is np.ndarray):
             ready = np.empty((*X.shape[:-1], self.n_outputs), self.dtype) if out is None else out
-            if type(ready) is np.ndarray and self._engine.predict_ready(X, ready):
+            if self._engine.predict_ready(X, ready):
                 return ready
         X, single = data.rows(X, self.n_inputs, self.dtype)
         n = X.shape[0]
@@ -264,13 +264,10 @@ class Network:
         grad : ndarray, shape (n_params,)
             In the order of ``params``: a new array, or `out`.
         """
-        if sample_weight is None and type(X) is type(y) is np.ndarray and self._core_loss.takes_any_number:
+        arrays = type(X) is type(y) is np.ndarray and (out is None or type(out) is np.ndarray)
+        if arrays and sample_weight is None and self._core_loss.takes_any_number:
             ready = np.empty(self.n_params, self.dtype) if out is None else out
-            loss = (
-                self._engine.loss_and_grad_ready(X, y, ready, self._core_loss.code)
-                if type(ready) is np.ndarray
-                else None
-            )
+            loss = self._engine.loss_and_grad_ready(X, y, ready, self._core_loss.code)
             if loss is not None:
                 return loss, ready
         X, targets, weights, n, total = self._pass(X, y, sample_weight)
