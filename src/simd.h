@@ -100,7 +100,7 @@ FASTBP_INLINE ivec v_first(long n) { return (ivec){EACH_LANE(ITSELF)} < (whole)n
 /* Lanes where `mask` is all ones come from a, the others from b. */
 FASTBP_INLINE vec v_select(ivec mask, vec a, vec b)
 {
-#if defined(MM) && VECTOR_BYTES < 64
+#if defined(MM) && defined(__SSE4_1__) && VECTOR_BYTES < 64
     return MM(blendv)(b, a, (vec)mask);
 #else
     return (vec)((mask & (ivec)a) | (~mask & (ivec)b));
