@@ -5,6 +5,7 @@
     python bench 784-512-512-10        one case; names and groups (layout, more, calls) may be mixed
     python bench profile 4-16-16-1     how a step of it divides into phases
     python bench fashion-mnist         seconds an epoch and test accuracy
+    python bench digits                test accuracy over five seeds
     python bench --list
 
 All peers do the same work on the same numbers, on one core. Their rounds are interleaved, so that a slow minute of the
@@ -73,6 +74,8 @@ def main():
     words = args.cases
     if "fashion-mnist" in words:
         report["fashion_mnist"] = run_fashion_mnist(args.epochs)
+    elif "digits" in words:
+        report["digits"] = importlib.import_module("digits").run()
     elif words[0] == "profile":
         for case in chosen(words[1:], args.dtype):
             rates = rates_of(case, environment, report["rates"])
