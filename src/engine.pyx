@@ -208,12 +208,12 @@ cdef class Scratch:
         give_back(self.plan.layers)
         give_back(self.memory)
 
-    cdef void prepare(self, long rows) except *:
+    cdef void prepare(self, long rows, bint by_row=False) except *:
         """Places the buffers for blocks of at most `rows` rows; memory only grows."""
         cdef void *memory
-        if self.plan.block_rows == block_rows(rows):
+        if self.plan.block_rows == block_rows(rows) and self.plan.by_row == by_row:
             return
-        make_plan(&self.plan, rows)
+        make_plan(&self.plan, rows, by_row)
         if self.plan.size <= self.capacity:
             return
         memory = take_memory(self.plan.size * sizeof(real) + CACHE_LINE)
@@ -604,7 +604,7 @@ cdef class Engine:
             try:
                 scratch = self.own if self.own is not None else self.new_scratch()
                 self.own = None
-                scratch.prepare(least(batch_size, rows))
+                scratch.prepare(least(batch_size, rows), trains_by_row(least(batch_size, rows), &self.optimizer))
             except MemoryError:
                 self.own = scratch
                 self.write_end()
@@ -618,7 +618,7 @@ cdef class Engine:
                 if first == 0:
                     self.optimizer.largest_parameter = largest(self.parameters.data, self.parameters_padded())
                     self.optimizer.largest_first = largest(self.first.data, self.first_padded())
-                scratch.plan.padded_rows = trains_by_row(&scratch.plan, &self.optimizer)
+                scratch.plan.padded_rows = scratch.plan.by_row
                 narrow = scratch.plan.padded_rows and is_narrow(&scratch.plan)
                 if narrow:
                     load_narrow(&scratch.plan, self.parameters.data, scratch.arena)

@@ -3,7 +3,7 @@
 from clock cimport start, lap, GATHER, FORWARD, LOSS, INPUT_GRADIENT, UPDATE
 from simd cimport real, vec, VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_abs, v_sum, v_largest
 from names cimport SGD
-from plan cimport Layer, Plan, least, one_row, panels
+from plan cimport Layer, Plan, least, panels
 from forward cimport forward, layer_input
 from losses cimport loss_and_delta
 from backward cimport input_gradient, through_activation
@@ -13,9 +13,9 @@ from step cimport Data, advance, take_block
 from libc.string cimport memcpy
 
 
-cdef inline bint trains_by_row(const Plan *plan, const Optimizer *o) noexcept nogil:
+cdef inline bint trains_by_row(long batch_rows, const Optimizer *o) noexcept nogil:
     """Whether steps are `online_step`s, between load_rows and store_rows."""
-    return one_row(plan) and o.kind == SGD and o.momentum == 0
+    return batch_rows == 1 and o.kind == SGD and o.momentum == 0
 
 
 cdef inline void load_rows(const Plan *plan, const real *parameters, real *arena) noexcept nogil:

@@ -48,6 +48,7 @@ cdef struct Plan:
     long delta          # two buffers as wide as the widest layer; they take turns as dL/dy
     long delta_size
     long size           # of the arena, in numbers
+    bint by_row         # there is room for the padded copy
     bint padded_rows    # one row at a time: W and b are in the padded copy (row.pxd), not in the flat parameters
     Clock *clock        # NULL but in Engine.profile
 
@@ -94,14 +95,16 @@ cdef inline bint one_row(const Plan *plan) noexcept nogil:
     return plan.block_rows == 1
 
 
-cdef inline void make_plan(Plan *plan, long batch_rows) noexcept nogil:
-    """Places every buffer of a pass over blocks of at most `batch_rows` rows. Layers hold their shapes already."""
+cdef inline void make_plan(Plan *plan, long batch_rows, bint by_row) noexcept nogil:
+    """Places every buffer of a pass over blocks of at most `batch_rows` rows; `by_row` leaves room for online.pxd's copy of
+    the weights. Layers hold their shapes already."""
     cdef long widest = plan.layers[0].inputs
     cdef Layer *layer
     cdef int i
     plan.size = 0
     plan.block_rows = block_rows(batch_rows)
     plan.stride = off_page(plan.block_rows * VL)
+    plan.by_row = by_row
     plan.padded_rows = False
     if one_row(plan):
         plan.stride = VL
@@ -110,10 +113,10 @@ cdef inline void make_plan(Plan *plan, long batch_rows) noexcept nogil:
         widest = layer.outputs if layer.outputs > widest else widest
         layer.bias_lanes = take(plan, panels(layer.outputs) * VL)
         layer.delta = take(plan, panels(layer.outputs) * VL)
-        if one_row(plan):
+        if by_row:
             layer.row_stride = off_page(panels(layer.inputs) * VL)
             layer.rows = take(plan, (panels(layer.outputs) + 1) * VL * layer.row_stride)
-        else:
+        if not one_row(plan):
             layer.forward_weight = take(plan, slivers(layer.outputs) * PAIR * layer.inputs)
             layer.backward_weight = take(plan, slivers(layer.inputs) * PAIR * layer.outputs)
     plan.x = take(plan, panels(plan.layers[0].inputs) * plan.stride)
