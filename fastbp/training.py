@@ -32,6 +32,7 @@ def fit(net, X, y, *, epochs, batch_size, optimizer, validation_data, sample_wei
         holder = net.__dict__.setdefault("_fitted_by", key)
         if holder[0] != key[0]:  # a thread of the process that this one was forked from, and not here
             net.__dict__["_fitted_by"] = holder = key
+            net._rng = unlocked(net._rng)
         if holder is not key:
             raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
         check_parameters(net)
@@ -65,6 +66,13 @@ def run(net, epoch, validate, epochs, optimizer, callbacks, progress):
         if progress:
             progress.show(record, final=True)
     return record
+
+
+def unlocked(generator):
+    """The same generator with a lock of its own: a fork may have caught the old one held by a thread that is not here."""
+    twin = np.random.default_rng()
+    twin.bit_generator.state = generator.bit_generator.state
+    return twin
 
 
 def check_parameters(net):

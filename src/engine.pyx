@@ -403,6 +403,7 @@ cdef class Engine:
 
     cdef bint predict_held(self, const Py_buffer *source, const Py_buffer *target) except -1:
         cdef int last = source.ndim - 1
+        cdef bint fine
         cdef long rows = source.shape[0] if last else 1
         cdef Scratch scratch
         if source.shape[last] != self.n_inputs or target.ndim != source.ndim or target.shape[last] != self.n_outputs:
@@ -411,15 +412,20 @@ cdef class Engine:
             return False
         if not (disjoint(target, source.buf, source.len) and disjoint(target, self.parameters.data, self.parameters.bytes())):
             return False
-        if not all_finite(<const real *>source.buf, rows * self.n_inputs):
-            return False
         scratch = self.enter(rows)
         if rows * self.work > WORK_WITHOUT_GIL:
             with nogil:
-                self.predict_rows(&scratch.plan, scratch.arena, <const real *>source.buf, <real *>target.buf, rows)
+                fine = self.predict_if_finite(&scratch.plan, scratch.arena, source, target, rows)
         else:
-            self.predict_rows(&scratch.plan, scratch.arena, <const real *>source.buf, <real *>target.buf, rows)
+            fine = self.predict_if_finite(&scratch.plan, scratch.arena, source, target, rows)
         self.leave(scratch)
+        return fine
+
+    cdef bint predict_if_finite(self, const Plan *plan, real *arena, const Py_buffer *source, const Py_buffer *target,
+                                long rows) noexcept nogil:
+        if not all_finite(<const real *>source.buf, rows * self.n_inputs):
+            return False
+        self.predict_rows(plan, arena, <const real *>source.buf, <real *>target.buf, rows)
         return True
 
     def loss(self, x, targets, weights, long rows, double total_weight, int loss_code):
@@ -476,6 +482,7 @@ cdef class Engine:
         cdef long rows = source.shape[0]
         cdef Scratch scratch
         cdef Data data
+        cdef bint fine
         cdef size_t parameters = self.parameters.bytes()
         if source.ndim != 2 or source.shape[1] != self.n_inputs or rows == 0 or wanted.shape[0] != rows:
             return False
@@ -491,22 +498,23 @@ cdef class Engine:
         data.labels = NULL
         data.weights = NULL
         data.order = NULL
-        if not (all_finite(data.x, rows * self.n_inputs) and all_finite(data.targets, rows * self.n_outputs)):
-            return False
         scratch = self.enter(rows)
         scratch.plan.loss = loss_code
         if rows * self.work > WORK_WITHOUT_GIL:
             with nogil:
-                loss[0] = self.gradient_of_rows(&scratch.plan, &data, scratch.arena, rows, <real *>gradient.buf)
+                fine = self.gradient_if_finite(&scratch.plan, &data, scratch.arena, rows, <real *>gradient.buf, loss)
         else:
-            loss[0] = self.gradient_of_rows(&scratch.plan, &data, scratch.arena, rows, <real *>gradient.buf)
+            fine = self.gradient_if_finite(&scratch.plan, &data, scratch.arena, rows, <real *>gradient.buf, loss)
         self.leave(scratch)
-        return True
+        return fine
 
-    cdef double gradient_of_rows(self, const Plan *plan, const Data *data, real *arena, long rows,
-                                 real *gradient) noexcept nogil:
+    cdef bint gradient_if_finite(self, const Plan *plan, const Data *data, real *arena, long rows, real *gradient,
+                                 double *loss) noexcept nogil:
+        if not (all_finite(data.x, rows * self.n_inputs) and all_finite(data.targets, rows * self.n_outputs)):
+            return False
         pack_weights(plan, self.parameters.data, arena, True, False)
-        return batch_gradient(plan, self.parameters.data, data, arena, 0, rows, rows, gradient)
+        loss[0] = batch_gradient(plan, self.parameters.data, data, arena, 0, rows, rows, gradient)
+        return True
 
     def input_grad(self, x, targets, weights, long rows, double total_weight, int loss_code, out):
         """dL/dx, written to out (rows, n_inputs)."""
