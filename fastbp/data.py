@@ -1,6 +1,7 @@
 """The door for arrays: what numpy.asarray takes becomes what the core takes, or an error before anything changes."""
 
 import math
+import sys
 
 import numpy as np
 
@@ -39,7 +40,8 @@ def as_array(value, name):
     """value as a plain array of any dtype."""
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{name}: expected a dense array, got a sparse matrix; convert it with .toarray()")
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+    ma = sys.modules.get("numpy.ma")  # a masked array cannot be without it; importing it here could meet a fork
+    if isinstance(value, getattr(ma, "MaskedArray", ())) and ma.is_masked(value):
         raise ValueError(f"{name}: expected numbers in every place, got a masked array with masked entries")
     try:
         return np.asarray(value)
