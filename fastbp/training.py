@@ -69,7 +69,7 @@ def run(net, epoch, validate, epochs, optimizer, callbacks, progress):
 
 
 def unlocked(generator):
-    """The same generator with a lock of its own: a fork may have caught the old one held by a thread that is not here."""
+    """The same generator with a lock of its own: the old one may be held by a thread that a fork has left behind."""
     twin = np.random.default_rng()
     twin.bit_generator.state = generator.bit_generator.state
     return twin
