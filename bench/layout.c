@@ -22,20 +22,25 @@ static long part_of(long left) { return next_part(left, TILE_ROWS); }
         else \
             TILE(R, 2, __VA_ARGS__); \
         break;
+/* clang-format off */
 #define TILE_DISPATCH(TILE, rows, vectors, ...) \
     switch (rows) { \
         ONE_CASE(TILE, 1, vectors, __VA_ARGS__) \
         ONE_CASE(TILE, 2, vectors, __VA_ARGS__) \
-        ONE_CASE(TILE, 3, vectors, __VA_ARGS__) ONE_CASE(TILE, 4, vectors, __VA_ARGS__) \
-            ONE_CASE(TILE, 5, vectors, __VA_ARGS__) ONE_CASE(TILE, 6, vectors, __VA_ARGS__) \
-                MORE_CASES(TILE, vectors, __VA_ARGS__) \
+        ONE_CASE(TILE, 3, vectors, __VA_ARGS__) \
+        ONE_CASE(TILE, 4, vectors, __VA_ARGS__) \
+        ONE_CASE(TILE, 5, vectors, __VA_ARGS__) \
+        ONE_CASE(TILE, 6, vectors, __VA_ARGS__) \
+        MORE_CASES(TILE, vectors, __VA_ARGS__) \
     }
 #if defined(__AVX512F__)
-#define MORE_CASES(TILE, vectors, ...) ONE_CASE(TILE, 7, vectors, __VA_ARGS__) ONE_CASE(TILE, 8, vectors, __VA_ARGS__)
+#define MORE_CASES(TILE, vectors, ...) \
+    ONE_CASE(TILE, 7, vectors, __VA_ARGS__) \
+    ONE_CASE(TILE, 8, vectors, __VA_ARGS__)
 #else
 #define MORE_CASES(TILE, vectors, ...)
 #endif
-static long padded(long n) { return (n + VL - 1) / VL * VL; }
+/* clang-format on */
 
 /* packed: slivers of up to PAIR columns of a (depth, columns) matrix, sliver after sliver, each (depth, lanes) */
 /* panels ------------------------------------------------------------------------------------------------------ */

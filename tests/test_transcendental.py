@@ -22,6 +22,8 @@ COUNT = 1 << 18
 NORMAL_CDF_BOUNDS = {4: 6, 8: 9}
 SCALED_BOUNDS = {"gelu": 1.5, "gelu_tanh": 4, "silu": 2, "elu": 1.5, "selu": 3}
 
+if not BENCH.exists():
+    pytest.skip("the sources that are measured are not here", allow_module_level=True)
 spec = importlib.util.spec_from_file_location("accuracy", BENCH)
 accuracy = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(accuracy)
