@@ -42,7 +42,10 @@ static long part_of(long left) { return next_part(left, TILE_ROWS); }
 #endif
 /* clang-format on */
 
+static long padded(long n) { return (n + VL - 1) / VL * VL; }
+
 /* packed: slivers of up to PAIR columns of a (depth, columns) matrix, sliver after sliver, each (depth, lanes) */
+
 /* panels ------------------------------------------------------------------------------------------------------ */
 
 void panels_product(long rows, long depth, long columns, const real *a, long a_stride, const real *packed,
