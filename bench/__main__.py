@@ -86,9 +86,15 @@ def main():
             result["roofline"] = share(case, result, rates_of(case, environment, report["rates"]))
             report["results"].append(result)
             print_case(result)
+            write(report, args.json)
         print_table(report["results"])
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+    write(report, args.json)
+
+
+def write(report, path):
+    """After every case: a run that is cut off leaves what it has."""
+    if path:
+        path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def chosen(words, dtype):

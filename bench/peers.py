@@ -504,6 +504,8 @@ class ScikitLearn(Peer):
         case = self.case
         if case.loss == "mse" and (case.optimizer != "adam" or case.sizes[-1] > 1):
             raise NotImplementedError("scales the gradient of a squared error differently")
+        if case.optimizer == "adam" and case.dtype == "float64":
+            raise NotImplementedError("its Adam adds eps elsewhere: 4e-3 apart after 8 steps, as float64 can tell")
         self.unit = case.batches
         self.targets = self.t.ravel() if self.t.dtype.kind == "f" else self.t
         self.classes = {} if case.loss == "mse" else {"classes": np.unique(self.targets)}
