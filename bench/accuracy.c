@@ -39,8 +39,8 @@ FASTBP_INLINE vec gelu_tanh(vec y) { return v_tanh(SQRT_2_OVER_PI * y * (ONE + (
 
 FASTBP_INLINE vec gelu_tanh_slope(vec y)
 {
-    const vec s = gelu_tanh(y);
-    return HALF * (ONE + s) + HALF * y * (ONE - s * s) * SQRT_2_OVER_PI * (ONE + (real)0.134145 * y * y);
+    const vec s = gelu_tanh(y), b = v_max(v_splat(-100), v_min(v_splat(100), y));
+    return HALF * (ONE + s) + HALF * b * (ONE - s * s) * SQRT_2_OVER_PI * (ONE + (real)0.134145 * b * b);
 }
 
 FASTBP_INLINE vec silu_slope(vec y)

@@ -19,12 +19,13 @@ cdef extern from *:
     #define SQRT_2_OVER_PI ((real)0.79788456080286535587989211986876)
     #define GELU_CUBIC ((real)0.044715)
     #define GELU_CUBIC_3 ((real)0.134145)
+    #define GELU_END ((real)100)
     #define SIXTH ((real)(1.0 / 6.0))
     #define HALF ((real)0.5)
     #define ONE ((real)1)
     """
     const real SELU_SCALE, SELU_ALPHA, LEAKY_SLOPE, INV_SQRT_2PI, SQRT_2_OVER_PI, GELU_CUBIC, GELU_CUBIC_3
-    const real SIXTH, HALF, ONE
+    const real GELU_END, SIXTH, HALF, ONE
 
 
 cdef inline vec h(const int kind, vec y) noexcept nogil:
@@ -73,6 +74,7 @@ cdef inline vec slope(const int kind, vec y, vec z) noexcept nogil:
         return v_normal_cdf(y) + y * INV_SQRT_2PI * v_exp(-HALF * y * y)
     if kind == GELU_TANH:
         s = gelu_tanh(y)
+        y = v_max(v_splat(-GELU_END), v_min(v_splat(GELU_END), y))     # 1 - s^2 is 0 from there, y^2 might be infinite
         return HALF * (ONE + s) + HALF * y * (ONE - s * s) * SQRT_2_OVER_PI * (ONE + GELU_CUBIC_3 * y * y)
     if kind == SILU:
         s = v_sigmoid(y)

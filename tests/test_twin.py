@@ -100,6 +100,16 @@ def test_activations_saturate_and_keep_their_derivative_at_kinks(activation, dty
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a != "exp"])
+@pytest.mark.parametrize("y", [-1e20, 1e20])
+def test_derivatives_of_huge_pre_activations_are_finite(y, activation, dtype):
+    """Their squares overflow float32; exp of them overflows anyway."""
+    net = fb.Network([2, 2], output=activation, loss="mae", bias=False, dtype=dtype)
+    net.weights[0][:] = np.eye(2)
+    assert np.isfinite(net.input_grad([[y, 0.0]], [[0.0, 0.0]])).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("loss", "z", "t"),
     [
