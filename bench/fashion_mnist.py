@@ -36,7 +36,6 @@ class FastBPRun:
 
         self.X, self.y = X, y
         self.net = fb.Network(list(SIZES), seed=seed, threads=1)
-        self.net._set_optimizer(fb.Adam(1e-3), True)
 
     def epoch(self):
         self.net.fit(self.X, self.y, epochs=1, batch_size=BATCH, verbose=0)

@@ -510,8 +510,9 @@ class ScikitLearn(Peer):
         self.targets = self.t.ravel() if self.t.dtype.kind == "f" else self.t
         self.classes = {} if case.loss == "mse" else {"classes": np.unique(self.targets)}
         self.make = lambda: (MLPRegressor if case.loss == "mse" else MLPClassifier)(
-            hidden_layer_sizes=case.sizes[1:-1], activation={"sigmoid": "logistic"}.get(case.activation, case.activation), alpha=0,
-            shuffle=False, batch_size=case.batch, solver="adam" if case.optimizer == "adam" else "sgd",
+            hidden_layer_sizes=case.sizes[1:-1], alpha=0, shuffle=False,
+            activation={"sigmoid": "logistic"}.get(case.activation, case.activation),
+            batch_size=case.batch, solver="adam" if case.optimizer == "adam" else "sgd",
             learning_rate_init=case.lr, momentum=MOMENTUM if case.optimizer == "momentum" else 0,
             nesterovs_momentum=False, random_state=0,
         )  # fmt: skip
