@@ -1,7 +1,14 @@
-"""What is tested is the installed fastbp; helper modules of this folder become importable; worst errors are printed."""
+"""What is tested is the installed fastbp; helper modules of this folder become importable; worst errors are printed.
 
+FASTBP_WORST_ERRORS names a file that gets them as JSON. `--hypothesis-profile=explore` looks at examples of its own;
+without it they are the same in every run.
+"""
+
+import os
 import sys
 from pathlib import Path
+
+from hypothesis import settings
 
 FOLDER = Path(__file__).resolve().parent
 CHECKOUT = FOLDER.parent
@@ -10,6 +17,10 @@ CHECKOUT = FOLDER.parent
 if not any(CHECKOUT.glob("fastbp/_cpu.*.so")):
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
 sys.path.insert(0, str(FOLDER))
+
+settings.register_profile("fixed", derandomize=True, max_examples=250, deadline=None, database=None)
+settings.register_profile("explore", max_examples=5000, deadline=None, print_blob=True)
+settings.load_profile("fixed")
 
 
 def pytest_report_header():
@@ -26,6 +37,10 @@ def pytest_terminal_summary(terminalreporter):
     comparison = sys.modules.get("comparison")
     if comparison is None or not comparison.worst:
         return
-    terminalreporter.section("worst relative errors")
-    for (what, dtype), (error, tolerance, problem) in sorted(comparison.worst.items()):
-        terminalreporter.line(f"{what:<24} {dtype:<8} {error:.2e}  (allowed {tolerance:.0e})  {problem}")
+    level = sys.modules["fastbp"].config.LEVEL
+    chosen = "FASTBP_LEVEL" if os.environ.get("FASTBP_LEVEL") else "the best of this CPU"
+    terminalreporter.section(f"worst relative errors at level {level} ({chosen})")
+    for line in comparison.table():
+        terminalreporter.line(line)
+    if path := os.environ.get("FASTBP_WORST_ERRORS"):
+        comparison.write_json(path)

@@ -26,6 +26,7 @@ LOSSES = {
 }
 LOGIT_OUTPUTS = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
 
+VECTOR_BYTES = {"v2": 16, "v3": 32, "v4": 64, "neon": 16, "generic": 16}  # as in setup.py
 WIDTHS = (1, 70)
 BATCHES = (1, 2, 7, 16, 33, 200, 513)
 
@@ -58,7 +59,7 @@ class Spec:
         return [o * (i + bias) for i, o, bias in zip(self.sizes[:-1], self.sizes[1:], self.biases, strict=True)]
 
 
-@dataclass
+@dataclass(repr=False)
 class Problem:
     """A Spec with its numbers, all float64: params (n_params,), X (B, I), t (B, O) or (B,), w (B,) or None."""
 
@@ -69,7 +70,12 @@ class Problem:
     w: np.ndarray | None
     seed: int
 
-    def __str__(self):
+    def data(self, dtype):
+        """X, t and w as a network of that dtype takes them in place; class indices stay integers."""
+        t = self.t if self.t.dtype.kind == "i" else self.t.astype(dtype)
+        return self.X.astype(dtype), t, None if self.w is None else self.w.astype(dtype)
+
+    def __repr__(self):
         s = self.spec
         return (
             f"seed={self.seed} sizes={s.sizes} batch={len(self.X)} activations={s.activations} loss={s.variant!r} "
@@ -80,6 +86,13 @@ class Problem:
 def stable_seed(*words):
     """The same number for the same words in every process."""
     return zlib.crc32(repr(words).encode())
+
+
+def vector_lanes(dtype):
+    """VL: how many numbers of a vector at the level in use."""
+    from fastbp.config import LEVEL
+
+    return VECTOR_BYTES[LEVEL] // np.dtype(dtype).itemsize
 
 
 def draw_targets(variant, rng, rows, outputs):
@@ -97,14 +110,24 @@ def draw_targets(variant, rng, rows, outputs):
 
 
 def draw_sizes(rng, layers, variant, activations):
-    """Widths of 1 to 70; a softmax or a choice of classes is constant on one output, so those get at least two."""
-    sizes = rng.integers(WIDTHS[0], WIDTHS[1] + 1, layers + 1)
+    """Widths of 1 to 70, where nothing asks for more than 1."""
+    return wide_enough(rng.integers(WIDTHS[0], WIDTHS[1] + 1, layers + 1), variant, activations)
+
+
+def wide_enough(sizes, variant, activations):
+    """The sizes; a softmax or a choice of classes is constant on one output, so those get at least two."""
+    sizes = [int(n) for n in sizes]
     for k, activation in enumerate(activations):
         if activation == "softmax":
             sizes[k + 1] = max(2, sizes[k + 1])
     if variant.startswith("cross_entropy") or variant == "hinge of classes":
         sizes[-1] = max(2, sizes[-1])
-    return tuple(int(n) for n in sizes)
+    return tuple(sizes)
+
+
+def output_of(variant):
+    """The output activation that a loss asks for where it has no other reason."""
+    return LOGIT_OUTPUTS.get(LOSSES[variant][0], "identity")
 
 
 def draw_problem(seed, sizes, activations, variant, *, rows, bias=True, weighted=False, dtype="float64"):

@@ -1,29 +1,20 @@
 """The network against torch: the same layout of parameters, losses, gradients, predictions and optimisers."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
-from comparison import check, gradient_error, relative_error
-from problems import ACTIVATIONS, LOGIT_OUTPUTS, LOSSES, draw_problem, draw_sizes, make_network, stable_seed
+from comparison import DTYPES, check, relative_error
+from passes import Pass, by_fastbp, check_pass
+from problems import ACTIVATIONS, LOGIT_OUTPUTS, LOSSES, draw_problem, draw_sizes, make_network, output_of, stable_seed
+from wellposed import draw_well_posed
 
 import fastbp as fb
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
 F = torch.nn.functional
-
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
-DTYPES = tuple(TOLERANCE)
-# float32 may fall on the other side of a kink; test_gradients.py holds these to its tolerance with data chosen for it
-KINKED = ("relu", "leaky_relu", "selu", "hard_sigmoid", "mae", "quantile", "hinge", "hinge of classes")
-CASES = [
-    (activation, variant, dtype)
-    for activation in ACTIVATIONS
-    for variant in LOSSES
-    for dtype in DTYPES
-    if dtype == "float64" or not {activation, variant} & set(KINKED)
-]
 
 
 class Exp(nn.Module):
@@ -56,16 +47,27 @@ MODULES = {
     "softmax": lambda: nn.Softmax(dim=1),
 }
 
+# elements (B, O), or rows (B,) where the loss is one of classes
 LOSS_FUNCTIONS = {
     "mse": F.mse_loss,
     "mae": F.l1_loss,
     "huber": F.huber_loss,
-    "quantile": lambda z, t, q: torch.maximum(q * (t - z), (q - 1) * (t - z)).mean(),
-    "poisson": lambda y, t: F.poisson_nll_loss(y, t, log_input=True, full=False),
+    "quantile": lambda z, t, q, reduction: torch.maximum(q * (t - z), (q - 1) * (t - z)),
+    "poisson": lambda y, t, reduction: F.poisson_nll_loss(y, t, log_input=True, full=False, reduction=reduction),
     "cross_entropy": F.cross_entropy,
     "binary_cross_entropy": F.binary_cross_entropy_with_logits,
-    "hinge": lambda z, t: F.multi_margin_loss(z, t) if t.ndim == 1 else F.relu(1 - t * z).mean(),
+    "hinge": lambda z, t, reduction: (
+        F.multi_margin_loss(z, t, reduction=reduction) if t.ndim == 1 else F.relu(1 - t * z)
+    ),
 }
+
+
+def mean_loss(problem, u, t, w=None):
+    """As torch means it; weights of rows, which torch's losses do not take, as sum(w l) / sum(w)."""
+    spec = problem.spec
+    elements = LOSS_FUNCTIONS[spec.loss](u, t, reduction="none", **spec.loss_parameters)
+    rows = elements if elements.ndim == 1 else elements.mean(dim=1)
+    return rows.mean() if w is None else (w * rows).sum() / w.sum()
 
 
 def make_module(problem, dtype):
@@ -80,40 +82,34 @@ def make_module(problem, dtype):
     return module, output
 
 
-def as_tensor(t, dtype):
-    return torch.tensor(t if t.dtype.kind == "i" else t.astype(dtype))
-
-
 def flat(tensors):
     return torch.cat([t.detach().reshape(-1) for t in tensors]).numpy()
 
 
-@pytest.mark.parametrize(("activation", "variant", "dtype"), CASES)
-def test_predict_loss_and_gradients_are_torchs(activation, variant, dtype):
-    seed = stable_seed("torch", activation, variant)
-    rng = np.random.default_rng(seed)
-    activations = (activation, activation, LOGIT_OUTPUTS.get(LOSSES[variant][0], "identity"))
-    sizes = draw_sizes(rng, 3, variant, activations)
-    rows = int(rng.integers(1, 80))
-    problem = draw_problem(seed, sizes, activations, variant, rows=rows, bias=bool(seed & 1), dtype=dtype)
-    spec = problem.spec
-
+def by_torch(problem, dtype):
     module, output = make_module(problem, dtype)
-    X = torch.tensor(problem.X.astype(dtype), requires_grad=True)
+    X, t, w = (None if a is None else torch.tensor(a) for a in problem.data(dtype))
     u = module(X)
-    loss = LOSS_FUNCTIONS[spec.loss](u, as_tensor(problem.t, dtype), **spec.loss_parameters)
-    loss.backward()
+    loss = mean_loss(problem, u, t, w)
+    gradient = flat(torch.autograd.grad(loss, list(module.parameters())))
+    X.requires_grad_()
+    (input_gradient,) = torch.autograd.grad(mean_loss(problem, module(X), t), X)
+    return Pass(output(u).detach().numpy(), loss.item(), loss.item(), gradient, input_gradient.numpy())
 
-    net = make_network(problem, dtype)
-    tolerance = TOLERANCE[dtype]
-    value, grad = net.loss_and_grad(problem.X, problem.t)
-    want = flat(p.grad for p in module.parameters())
-    check("torch: loss", dtype, relative_error(value, loss.item()), tolerance, problem)
-    check("torch: gradient", dtype, gradient_error(grad, want, spec.layer_lengths), tolerance, problem)
-    input_grad = net.input_grad(problem.X, problem.t)
-    check("torch: input gradient", dtype, relative_error(input_grad, X.grad.numpy()), tolerance, problem)
-    z = output(u).detach().numpy()
-    check("torch: predict", dtype, relative_error(net.predict(problem.X), z), tolerance, problem)
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("variant", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_predict_loss_and_gradients_are_torchs(activation, variant, dtype):
+    for bias, weighted in itertools.product((True, False), repeat=2):
+        seed = stable_seed("torch", activation, variant, bias, weighted)
+        rng = np.random.default_rng(seed)
+        output = output_of(variant) if weighted or LOSSES[variant][0] in LOGIT_OUTPUTS else activation
+        activations = (activation, activation, output)
+        sizes = draw_sizes(rng, 3, variant, activations)
+        shape = {"rows": int(rng.integers(1, 80)), "bias": bias, "weighted": weighted}
+        problem = draw_well_posed(seed, sizes, activations, variant, **shape, dtype=dtype)
+        check_pass("torch", problem, dtype, by_fastbp(problem, dtype), by_torch(problem, dtype))
 
 
 OPTIMIZERS = [
