@@ -29,7 +29,7 @@ MEANINGS = {
     "shapes": "widths, depths and rows at every vector, tile and block boundary and one to each side, against the twin",
     "random": "random networks (hypothesis), against the twin",
     "large logits": "losses from logits of hundreds, against the twin",
-    "steps": "a few training steps around the vector's width: every activation x loss, every optimiser, against the twin",
+    "steps": "a few training steps around the vector's width: every activation, loss and optimiser, against the twin",
     "training": "two epochs with every optimiser and kind of batch, against the twin",
 }
 
@@ -37,8 +37,9 @@ PAGE = """\
 # Gradients: the worst errors
 
 What the core computes is held to implementations that share no line with it. An error is ||got - want|| / ||want||;
-that of a gradient is the larger of the whole vector's and the worst layer's. Parameters after training are held relative
-to the length of the way there. Each row covers all its problems; `of` counts the comparisons, per dtype and level.
+that of a gradient is the larger of the whole vector's and the worst layer's. Parameters after training are held
+relative to the length of the way there. Each row covers all its problems; `of` counts the comparisons, per dtype and
+level.
 float32 runs on problems that float32 determines: away from kinks, and without cancellation that would magnify its
 rounding (`tests/wellposed.py`).
 
