@@ -10,8 +10,8 @@ from .layers import Dense
 def of(net):
     """The state of a network; nothing in it is shared with the network but its loss object and layers."""
     engine = net._engine
-    kept = None
-    if net.optimizer is not None:
+    optimizer, kept = net.optimizer, None  # read once: a fit in another thread may be about to set it
+    if optimizer is not None:
         kept = (np.array(engine.first), np.array(engine.second), engine.steps)
     return {
         "n_inputs": net.n_inputs,
@@ -21,7 +21,7 @@ def of(net):
         "seed": net.seed,
         "threads": net.threads,
         "params": np.array(engine.parameters),
-        "optimizer": net.optimizer,
+        "optimizer": optimizer,
         "optimizer_state": kept,
         "history": None if net.history is None else net.history.copy(),
         "rng": net._rng.bit_generator.state,

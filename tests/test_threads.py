@@ -7,6 +7,7 @@ import pytest
 from snapshot import all_finite
 
 import fastbp as fb
+from fastbp import state
 
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((400, 6)).astype(np.float32)
@@ -139,6 +140,16 @@ def test_copies_made_while_another_thread_fits_are_finite():
             assert all_finite(net.copy())
 
     assert in_threads([fit, copy]) == [None, None]
+
+
+def test_an_optimizer_that_appears_during_a_copy_is_copied_with_its_state_or_not_at_all():
+    reads = iter([None, fb.Adam(), fb.Adam()])
+
+    class BeingFitted(fb.Network):
+        optimizer = property(lambda self: next(reads))
+
+    saved = state.of(BeingFitted([2, 1]))
+    assert (saved["optimizer"] is None) == (saved["optimizer_state"] is None)
 
 
 def test_labels_changed_by_another_thread_cannot_hurt():
