@@ -46,10 +46,12 @@ cdef inline vec slope(const int loss, vec z, vec t, vec parameter) noexcept nogi
 
 cdef inline double sweep_loss(const int loss, const real *z, const real *t, const real *scales, real *delta, long rows,
                               long stride, long width, real parameter) noexcept nogil:
-    cdef vec total = v_zero(), one_loss, zs, ts, scale
+    cdef vec total, one_loss, zs, ts, scale
     cdef vec p = v_splat(parameter)
     cdef long panel, r, at
+    cdef double loss_of_block = 0           # equal elements would all round one way in a longer float32 sum
     for panel in range(panels(width)):
+        total = v_zero()
         for r in range(rows):
             at = panel * stride + r * VL
             zs = v_load(z + at)
@@ -59,7 +61,8 @@ cdef inline double sweep_loss(const int loss, const real *z, const real *t, cons
             total = total + v_where_first(least(VL, width - panel * VL), one_loss, v_zero())
             if delta != NULL:
                 v_store(delta + at, scale * slope(loss, zs, ts, p))
-    return v_sum(total)
+        loss_of_block += v_sum(total)
+    return loss_of_block
 
 
 cdef inline vec cross_entropy(const real *y, const real *t, const real *scales, real *delta, long rows, long stride,
