@@ -112,10 +112,11 @@ FASTBP_INLINE vec reduced_expm1(vec x, vec less, vec shift, vec *rounded)
 /* 2^k of ROUNDER + k, within the normal numbers: the low bits move to where the exponent is. */
 FASTBP_INLINE vec power_of_two(vec rounded) { return (vec)((ivec)v_splat(1) + ((ivec)rounded << MANTISSA_BITS)); }
 
-/* Gradual underflow to 0, overflow to inf. */
+/* Gradual underflow to 0, overflow to inf; well beyond inf, so that a difference into which the last product is fused
+ * overflows too. */
 FASTBP_INLINE vec v_exp(vec x)
 {
-    const vec bounded = v_max(v_splat(EXP_LOWEST), v_min(v_splat(EXP_HIGHEST), x));
+    const vec bounded = v_max(v_splat(EXP_LOWEST), v_min(v_splat(EXP_HIGHEST + 11), x));
     vec rounded;
 #ifdef HAS_SCALE /* a fifth faster */
     const vec m = reduced_expm1(bounded, v_zero(), v_zero(), &rounded);
