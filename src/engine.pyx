@@ -20,7 +20,7 @@ from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from online cimport load_rows, online_step, store_rows, trains_by_row
 from optimizers cimport Optimizer, all_finite, largest
 from pack cimport pack_rows, pack_weights, unpack_rows
-from plan cimport CACHE_LINE, Layer, Plan, block_rows, blocks, least, make_plan
+from plan cimport CACHE_LINE, RED_ZONE, Layer, Plan, block_rows, blocks, least, make_plan
 from simd cimport REAL_BITS, VL, real
 from step cimport Data, batch_gradient, batch_loss, per_row, take_block, train_step
 from trace cimport record_pass, record_size
@@ -54,6 +54,10 @@ cdef extern from "memory.h":
     void give_back(void *block) noexcept
     PyThread_type_lock take_lock() noexcept
     void give_lock_back(PyThread_type_lock lock) noexcept
+
+cdef extern from "redzone.h":
+    void close_memory(void *start, size_t size) noexcept
+    void open_memory(void *start, size_t size) noexcept
 
 cdef enum:
     WORK_BETWEEN_LOOKS = 200000     # multiply-adds between two looks at the clock: some 10 microseconds
@@ -119,12 +123,15 @@ cdef class Buffer:
 
     def __cinit__(self, Py_ssize_t size):
         cdef Py_ssize_t padded = (size + VL - 1) // VL * VL
-        self.memory = take_zeroed(padded * sizeof(real) + CACHE_LINE)
+        cdef size_t room = padded * sizeof(real) + CACHE_LINE + RED_ZONE
+        self.memory = take_zeroed(room)
         if self.memory == NULL:
             raise MemoryError(f"{size} parameters do not fit into memory")
         self.data = <real *>((<size_t>self.memory + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
         self.shape[0] = size
         self.strides[0] = sizeof(real)
+        close_memory(self.memory, room)
+        open_memory(self.data, padded * sizeof(real))
 
     def __dealloc__(self):
         give_back(self.memory)
@@ -210,13 +217,19 @@ cdef class Scratch:
 
     cdef void prepare(self, long rows, bint by_row=False) except *:
         """Places the buffers for blocks of at most `rows` rows; memory only grows."""
-        cdef void *memory
         if self.plan.block_rows == block_rows(rows) and self.plan.by_row == by_row:
             return
         make_plan(&self.plan, rows, by_row)
-        if self.plan.size <= self.capacity:
-            return
-        memory = take_memory(self.plan.size * sizeof(real) + CACHE_LINE)
+        if self.plan.size > self.capacity:
+            self.grow()
+        if RED_ZONE:
+            close_memory(self.memory, self.capacity * sizeof(real) + CACHE_LINE)
+            self.plan.opening = self.arena
+            make_plan(&self.plan, rows, by_row)     # the same plan again
+            self.plan.opening = NULL
+
+    cdef void grow(self) except *:
+        cdef void *memory = take_memory(self.plan.size * sizeof(real) + CACHE_LINE)
         if memory == NULL:
             self.plan.block_rows = 0
             raise MemoryError(f"no memory for a workspace of {self.plan.size * sizeof(real)} bytes")

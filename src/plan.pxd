@@ -10,6 +10,10 @@ from simd cimport real, VL, PAIR, REAL_BITS
 from clock cimport Clock
 from names cimport GELU, GELU_TANH, SILU, SOFTPLUS
 
+cdef extern from "redzone.h" nogil:
+    enum: RED_ZONE          # bytes behind each buffer that nobody may touch: 0 but in a build for a memory checker
+    void open_buffer(real *start, long size)
+
 cdef enum:
     KC = 256            # depth of a block of W that stays in L1 beside the tile: 256 x 16 x 4 B = 16 KiB (AVX2, float32)
     MAX_BLOCK_ROWS = 256
@@ -46,9 +50,10 @@ cdef struct Plan:
     long labels         # (B,) class indices
     long row_scales     # (B,) what multiplies the loss of each row
     long delta          # two buffers as wide as the widest layer; they take turns as dL/dy
-    long delta_size
+    long delta_size     # from the first to the second
     long size           # of the arena, in numbers
     bint by_row         # there is room for the padded copy
+    real *opening       # the arena while its buffers are opened among red zones, else NULL
     bint padded_rows    # one row at a time: W and b are in the padded copy (row.pxd), not in the flat parameters
     Clock *clock        # NULL but in Engine.profile
 
@@ -74,10 +79,12 @@ cdef inline long least(long a, long b) noexcept nogil:
 
 
 cdef inline long take(Plan *plan, long size) noexcept nogil:
-    """Moves the end of the arena by `size` numbers, to the next cache line; returns where they start."""
+    """Moves the end of the arena by `size` numbers and a red zone, to the next cache line; returns where they start."""
     cdef long start = plan.size
     cdef long line = CACHE_LINE * 8 // REAL_BITS
-    plan.size += (size + line - 1) // line * line
+    plan.size += (size + line - 1) // line * line + RED_ZONE * 8 // REAL_BITS
+    if RED_ZONE and plan.opening != NULL:
+        open_buffer(plan.opening + start, size)
     return start
 
 
@@ -129,8 +136,8 @@ cdef inline void make_plan(Plan *plan, long batch_rows, bint by_row) noexcept no
     plan.targets = take(plan, panels(plan.layers[plan.n_layers - 1].outputs) * plan.stride)
     plan.labels = take(plan, plan.block_rows * 2)
     plan.row_scales = take(plan, plan.block_rows)
-    plan.delta_size = panels(widest) * plan.stride
-    plan.delta = take(plan, 2 * plan.delta_size)
+    plan.delta = take(plan, panels(widest) * plan.stride)
+    plan.delta_size = take(plan, panels(widest) * plan.stride) - plan.delta
 
 
 cdef inline bint keeps_y(int activation) noexcept nogil:

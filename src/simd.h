@@ -29,6 +29,18 @@ typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef whole ivec __attribute__((vector_size(VECTOR_BYTES)));
 typedef real unaligned_vec __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BITS / 8), may_alias));
 
+/* AddressSanitizer does not see masked moves, so a build with it copies instead. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define WATCHED 1
+#else
+#define WATCHED 0
+#endif
+
 #define FASTBP_INLINE static inline __attribute__((always_inline, unused))
 
 /* SHUFFLE(a, b, F): lane i from lane F(i) of a, or of b where F(i) >= LANES. The indices are written out for the
@@ -175,11 +187,11 @@ FASTBP_INLINE vec v_sqrt(vec a)
 /* The first n lanes from memory, zeros in the others; nothing past p[n-1] is touched. 0 <= n <= VL. */
 FASTBP_INLINE vec v_load_first(const real *p, long n)
 {
-#if VECTOR_BYTES == 64 && REAL_BITS == 32
+#if !WATCHED && VECTOR_BYTES == 64 && REAL_BITS == 32
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
-#elif VECTOR_BYTES == 64
+#elif !WATCHED && VECTOR_BYTES == 64
     return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
-#elif defined(__AVX2__)
+#elif !WATCHED && defined(__AVX2__)
     return MM(maskload)(p, (__m256i)v_first(n));
 #else
     vec a = {0};
@@ -191,11 +203,11 @@ FASTBP_INLINE vec v_load_first(const real *p, long n)
 /* Stores the first n lanes; nothing past p[n-1] is touched. 0 <= n <= VL. */
 FASTBP_INLINE void v_store_first(real *p, vec a, long n)
 {
-#if VECTOR_BYTES == 64 && REAL_BITS == 32
+#if !WATCHED && VECTOR_BYTES == 64 && REAL_BITS == 32
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a);
-#elif VECTOR_BYTES == 64
+#elif !WATCHED && VECTOR_BYTES == 64
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), a);
-#elif defined(__AVX2__)
+#elif !WATCHED && defined(__AVX2__)
     MM(maskstore)(p, (__m256i)v_first(n), a);
 #else
     memcpy(p, &a, (size_t)n * sizeof(real));
