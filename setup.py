@@ -89,20 +89,27 @@ def extensions():
     inline = "inline" if sanitizer_flags else "inline __attribute__((always_inline))"  # a fifth of the time to compile
     flags = FLAGS + (["-Werror"] if strict else []) + sanitizer_flags
     generated = cythonize(
-        [Extension("fastbp._core", ["src/engine.pyx"]), Extension("fastbp._cpu", ["src/cpu.pyx"])],
+        [
+            Extension("fastbp._core", ["src/engine.pyx"]),
+            Extension("fastbp._cpu", ["src/cpu.pyx"]),
+            Extension("fastbp._pool", ["src/pool.pyx"]),
+        ],
         include_path=["src"],
         compiler_directives=DIRECTIVES | {"warn.unused": strict, "warn.unused_arg": False},
         build_dir="build/c",
     )
-    core, cpu = (Path(extension.sources[0]) for extension in generated)
+    core, *others = (Path(extension.sources[0]) for extension in generated)
+    headers = [str(path) for path in sorted(Path("src").glob("*.h"))]
     built = [
         Extension(
-            "fastbp._cpu",
-            [fresh_copy(cpu, "_cpu", flags)],
+            f"fastbp._{source.stem}",
+            [fresh_copy(source, f"_{source.stem}", flags)],
             include_dirs=["src"],
-            extra_compile_args=flags,
-            extra_link_args=link_flags,
+            depends=headers,
+            extra_compile_args=[*flags, "-pthread"],
+            extra_link_args=[*link_flags, "-pthread"],
         )
+        for source in others
     ]
     for level, (level_flags, vector_bytes) in levels().items():
         for dtype, bits in DTYPES.items():
@@ -112,7 +119,7 @@ def extensions():
                     f"fastbp.{name}",
                     [fresh_copy(core, name, (flags, testing))],
                     include_dirs=["src"],
-                    depends=[str(path) for path in sorted(Path("src").glob("*.h"))],
+                    depends=headers,
                     define_macros=[
                         ("PyInit__core", f"PyInit_{name}"),
                         ("REAL_BITS", str(bits)),

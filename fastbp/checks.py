@@ -7,6 +7,8 @@ import reprlib
 
 import numpy as np
 
+from .cpus import MOST_THREADS
+
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 60
 
@@ -35,8 +37,10 @@ def positive_int(name, value):
     return integer(name, value, 1)
 
 
-def optional_positive_int(name, value):
-    return None if value is None else positive_int(name, value)
+def threads(name, value):
+    if value is not None and positive_int(name, value) > MOST_THREADS:
+        raise ValueError(f"{name}: expected at most {MOST_THREADS}, got {value}")
+    return None if value is None else int(value)
 
 
 def seed(name, value):

@@ -84,13 +84,14 @@ def show_config(file: TextIO | None = None) -> None:
     """
     import numpy as np
 
+    from . import cpus
     from .version import __version__
 
     rows = {
         "fastbp": __version__,
         "level": f"{LEVEL} (this CPU runs {', '.join(supported_levels())})",
         "CPU": cpu_name(),
-        "threads": "1",
+        "threads": f"{cpus.default_threads()} (this process may use {cpus.usable()} CPUs)",
         "flags": engine_module(np.dtype("float32")).build_flags(),
         "NumPy": np.__version__,
         "Python": sys.version.split()[0],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import checks, config, data, losses, optimizers, state, training
+from . import checks, config, cpus, data, losses, optimizers, state, training
 from . import layers as layers_
 from . import metrics as metrics_
 from .layers import Dense
@@ -53,7 +53,9 @@ class Network:
     seed : int, optional
         Of the first weights and of shuffling. None takes one from the operating system.
     threads : int, optional
-        Reserved for the thread pool; this release computes on the calling thread.
+        How many threads a call may use, the calling one among them: up to 128. None takes ``FASTBP_THREADS``, or all
+        CPUs that the process may use. Small work runs on fewer, as does any while another network has the workers. The
+        results have the same bits whatever their number.
 
     Attributes
     ----------
@@ -118,7 +120,7 @@ class Network:
             objective,
             dtype,
             checks.seed("seed", seed),
-            checks.optional_positive_int("threads", threads),
+            checks.threads("threads", threads),
         )
         self._rng = np.random.default_rng(self.seed)
         starts = []
@@ -158,6 +160,7 @@ class Network:
             core_loss.parameter,
             core_loss.from_logits,
         )
+        self._engine.set_threads(cpus.default_threads() if self.threads is None else self.threads)
         self._core_loss = core_loss
         params = np.asarray(self._engine.parameters)
         weights, biases, at = [], [], 0

@@ -1,61 +1,84 @@
-# Backward: the partials one after another, from the loss back, out of the numbers that forward kept.
+# Backward: the partials of a layer, out of the numbers that forward kept.
 #
 #     y = W x + b, z = h(y)
 #     dL/dy = (dz/dy)^T dL/dz        dL/db = dL/dy        dL/dW = dL/dy x^T        dL/dx = W^T dL/dy
 
-from simd cimport (real, vec, VL, PAIR, ends, zero_lanes, next_part, v_load, v_store, v_store_first, v_load_first, v_zero,
-                   product_by_rows, product_by_features)
-from clock cimport lap, WEIGHT_GRADIENT, INPUT_GRADIENT
-from names cimport IDENTITY, SOFTMAX
-from plan cimport Plan, Layer, KC, blocks, one_row, panels, slivers, vectors_of, least
+from simd cimport (real, vec, VL, PAIR, TILE_FEATURES, ends, zero_lanes, next_part, v_load, v_store_first, v_load_first,
+                   v_zero, product_by_rows, product_by_features)
+from names cimport SOFTMAX
+from plan cimport Plan, Layer, KC, MAX_BLOCK_ROWS, blocks, one_row, vectors_of, least, panels
+from team cimport share
 from activations cimport apply_slope, softmax_slope
 from row cimport Rows, row_input_gradient, rows_of
-from forward cimport layer_input, INFINITY
+from forward cimport INFINITY
 
 
-cdef inline void bias_gradient(const Layer *layer, const real *delta, long stride, long rows, bint resume,
-                               real *gradient) noexcept nogil:
-    """dL/db = sum over rows of dL/dy: four partial sums, so that additions need not wait for each other."""
-    cdef vec s0, s1, s2, s3
-    cdef long panel, r, lanes
-    cdef const real *d
-    for panel in range(panels(layer.outputs)):
-        d = delta + panel * stride
+cdef inline vec sum_rows(vec s0, const real *d, long rows) noexcept nogil:
+    """s0 and the sum of the rows: four partial sums, so that additions need not wait for each other."""
+    cdef vec s1 = v_zero(), s2 = v_zero(), s3 = v_zero()
+    cdef long r
+    for r in range(rows // 4):
+        s0 = s0 + v_load(d + (4 * r) * VL)
+        s1 = s1 + v_load(d + (4 * r + 1) * VL)
+        s2 = s2 + v_load(d + (4 * r + 2) * VL)
+        s3 = s3 + v_load(d + (4 * r + 3) * VL)
+    for r in range(rows // 4 * 4, rows):
+        s0 = s0 + v_load(d + r * VL)
+    return (s0 + s1) + (s2 + s3)
+
+
+cdef inline void bias_gradient(const Layer *layer, const real *delta, long stride, long rows, bint resume, real *gradient,
+                               int part, int parts) noexcept nogil:
+    """dL/db = sum over rows of dL/dy, MAX_BLOCK_ROWS after MAX_BLOCK_ROWS however many the block has."""
+    cdef long panel, block, row, lanes
+    cdef vec s
+    for panel in range(share(panels(layer.outputs), part, parts), share(panels(layer.outputs), part + 1, parts)):
         lanes = least(VL, layer.outputs - panel * VL)
-        s0 = v_load_first(gradient + panel * VL, lanes) if resume else v_zero()
-        s1 = s2 = s3 = v_zero()
-        for r in range(rows // 4):
-            s0 = s0 + v_load(d + (4 * r) * VL)
-            s1 = s1 + v_load(d + (4 * r + 1) * VL)
-            s2 = s2 + v_load(d + (4 * r + 2) * VL)
-            s3 = s3 + v_load(d + (4 * r + 3) * VL)
-        for r in range(rows // 4 * 4, rows):
-            s0 = s0 + v_load(d + r * VL)
-        v_store_first(gradient + panel * VL, (s0 + s1) + (s2 + s3), lanes)
+        s = v_load_first(gradient + panel * VL, lanes) if resume else v_zero()
+        for block in range(blocks(rows, MAX_BLOCK_ROWS)):
+            row = block * MAX_BLOCK_ROWS
+            s = sum_rows(s, delta + panel * stride + row * VL, least(MAX_BLOCK_ROWS, rows - row))
+        v_store_first(gradient + panel * VL, s, lanes)
 
 
 cdef inline void weight_gradient(const Layer *layer, const real *delta, const real *x, long stride, long rows, bint resume,
-                                 real *gradient) noexcept nogil:
-    """dL/dW = dL/dy x^T, summed over the rows; `resume` adds to what earlier blocks left in `gradient` (O, I)."""
-    cdef long panel, part, i, o, I = layer.inputs, first = 0
-    while first < panels(I):
-        i = first * VL
-        part = next_part(panels(I) - first, 3)
-        for panel in range(panels(layer.outputs)):
-            o = panel * VL
-            product_by_features(least(VL, layer.outputs - o), part, delta + panel * stride, x + first * stride, stride, rows,
-                                resume, gradient + o * I + i, I, least(part * VL, I - i))
-        first += part
+                                 real *gradient, int part, int parts) noexcept nogil:
+    """dL/dW = dL/dy x^T, summed over the rows; `resume` adds to what earlier blocks left in `gradient` (O, I).
+
+    A part takes tiles of outputs where each gets some, else panels of inputs.
+    """
+    cdef long tiles = blocks(layer.outputs, TILE_FEATURES), I = layer.inputs
+    cdef long first_output = 0, end_output = layer.outputs, first = 0, end = panels(I), n, o, next_o
+    if tiles >= parts:
+        first_output = share(tiles, part, parts) * TILE_FEATURES
+        end_output = least(share(tiles, part + 1, parts) * TILE_FEATURES, layer.outputs)
+    else:
+        first = share(panels(I), part, parts)
+        end = share(panels(I), part + 1, parts)
+    while first < end:
+        n = next_part(end - first, 3)
+        o = first_output
+        while o < end_output:
+            next_o = least((o // VL + 1) * VL, end_output)
+            product_by_features(next_o - o, n, delta + o // VL * stride + o % VL, x + first * stride, stride, rows, resume,
+                                gradient + o * I + first * VL, I, least(n * VL, I - first * VL))
+            o = next_o
+        first += n
 
 
 cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real *parameters, const real *arena,
-                                const real *delta, real *dx, long rows) noexcept nogil:
-    """dL/dx = W^T dL/dy."""
+                                const real *delta, real *dx, long row, long rows, long begin, long end) noexcept nogil:
+    """dL/dx = W^T dL/dy, of rows row .. row + rows - 1 and slivers begin .. end - 1 of inputs; delta and dx from row 0.
+
+    A pass of one row computes all of it.
+    """
     cdef long stride = plan.stride, O = layer.outputs, block, o, depth, sliver, i
     cdef int vectors
     cdef ends e
     cdef Rows weights
     e.floor = -INFINITY
+    delta += row * VL
+    dx += row * VL
     if one_row(plan):
         weights = rows_of(plan, layer, parameters, arena)
         row_input_gradient(&weights, delta, dx, O)
@@ -63,7 +86,7 @@ cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real
     for block in range(blocks(O, KC)):
         o = block * KC
         depth = least(KC, O - o)
-        for sliver in range(slivers(layer.inputs)):
+        for sliver in range(begin, end):
             i = sliver * PAIR
             vectors = vectors_of(layer.inputs - i)
             e.start = zero_lanes if o == 0 else NULL
@@ -71,44 +94,19 @@ cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real
                             arena + layer.backward_weight + i * O + o * vectors * VL, depth, &e, dx + i // VL * stride, stride)
 
 
-cdef inline void through_activation(const Plan *plan, const Layer *layer, const real *arena, real *delta,
-                                    long rows) noexcept nogil:
-    """dL/dy = (dz/dy)^T dL/dz, in place in delta."""
+cdef inline void through_panels(const Plan *plan, const Layer *layer, const real *arena, real *delta, long row, long rows,
+                                long begin, long end) noexcept nogil:
+    """through_activation on panels begin .. end - 1, for any activation but softmax."""
     cdef long panel, at
+    for panel in range(begin, end):
+        at = panel * plan.stride + row * VL
+        apply_slope(layer.activation, arena + layer.y + at, arena + layer.z + at, delta + at, rows)
+
+
+cdef inline void through_activation(const Plan *plan, const Layer *layer, const real *arena, real *delta, long row,
+                                    long rows) noexcept nogil:
+    """dL/dy = (dz/dy)^T dL/dz, in place in delta, which is given from row 0."""
     if layer.activation == SOFTMAX:
-        softmax_slope(arena + layer.z, delta, plan.stride, rows, layer.outputs)
+        softmax_slope(arena + layer.z + row * VL, delta + row * VL, plan.stride, rows, layer.outputs)
     else:
-        for panel in range(panels(layer.outputs)):
-            at = panel * plan.stride
-            apply_slope(layer.activation, arena + layer.y + at, arena + layer.z + at, delta + at, rows)
-
-
-cdef inline const real *backward(const Plan *plan, const real *parameters, real *arena, long rows, bint resume,
-                                 bint want_input_gradient, real *gradient) noexcept nogil:
-    """All partials of the block, from the delta that the loss left; gradient NULL leaves the parameters' out.
-
-    Returns the panels of dL/dx of the first layer if they were wanted.
-    """
-    cdef int l
-    cdef const Layer *layer
-    cdef real *delta = arena + plan.delta
-    cdef real *dx = delta + plan.delta_size
-    cdef real *spare
-    if not plan.from_logits:
-        through_activation(plan, &plan.layers[plan.n_layers - 1], arena, delta, rows)
-    for l in range(plan.n_layers - 1, -1, -1):
-        layer = &plan.layers[l]
-        if gradient != NULL:
-            if layer.bias >= 0:
-                bias_gradient(layer, delta, plan.stride, rows, resume, gradient + layer.bias)
-            weight_gradient(layer, delta, layer_input(plan, arena, l), plan.stride, rows, resume, gradient + layer.weight)
-            lap(plan.clock, WEIGHT_GRADIENT)
-        if l > 0 or want_input_gradient:
-            input_gradient(plan, layer, parameters, arena, delta, dx, rows)
-            if l > 0:
-                through_activation(plan, &plan.layers[l - 1], arena, dx, rows)
-            lap(plan.clock, INPUT_GRADIENT)
-            spare = delta
-            delta = dx
-            dx = spare
-    return delta
+        through_panels(plan, layer, arena, delta, row, rows, 0, panels(layer.outputs))

@@ -6,23 +6,26 @@ what is checked here again is what memory safety rests on.
 
 import os as _os
 
+from . import _pool
+
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThread_release_lock, WAIT_LOCK
 from libc.string cimport memset
 
-from backward cimport backward
+from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES
-from forward cimport forward
-from losses cimport loss_and_delta
+from data cimport Data, finite_in_parts, per_row, take_inputs, take_targets
 from names cimport SGD
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from online cimport load_rows, online_step, store_rows, trains_by_row
-from optimizers cimport Optimizer, all_finite, largest
-from pack cimport pack_rows, pack_weights, unpack_rows
+from optimizers cimport Optimizer, chunk_size, largest
+from pack cimport unpack_rows
 from plan cimport CACHE_LINE, RED_ZONE, Layer, Plan, block_rows, blocks, least, make_plan
 from simd cimport REAL_BITS, VL, real
-from step cimport Data, batch_gradient, batch_loss, per_row, take_block, train_step
+from step cimport Update, batch_gradient, batch_loss, train_step
+from team cimport POOL_NAME, Pool
 from trace cimport record_pass, record_size
 
 cdef extern from *:
@@ -59,7 +62,10 @@ cdef extern from "redzone.h":
     void close_memory(void *start, size_t size) noexcept
     void open_memory(void *start, size_t size) noexcept
 
+cdef const Pool *pool = <const Pool *>PyCapsule_GetPointer(_pool.pool, POOL_NAME)
+
 cdef enum:
+    WORK_PER_THREAD = 2000000       # multiply-adds that make another thread worth its while: some 50 microseconds
     WORK_BETWEEN_LOOKS = 200000     # multiply-adds between two looks at the clock: some 10 microseconds
     WORK_WITHOUT_GIL = 50000        # below, a call keeps the GIL: to win it back can take longer than the call
 
@@ -180,6 +186,16 @@ cdef class Array:
             PyBuffer_Release(&self.view)
 
 
+cdef Data only_inputs(const real *x) noexcept nogil:
+    cdef Data data
+    data.x = x
+    data.targets = NULL
+    data.labels = NULL
+    data.weights = NULL
+    data.order = NULL
+    return data
+
+
 cdef bint hold(array, Py_buffer *view, bint writable):
     """Takes hold of an array that is one or two-dimensional, contiguous and of this module's numbers; or returns False."""
     cdef char number = c"f" if REAL_BITS == 32 else c"d"
@@ -204,20 +220,35 @@ cdef class Scratch:
     cdef void *memory
     cdef real *arena
     cdef long capacity
+    cdef bint announced         # to the pool
 
     def __cinit__(self, int n_layers):
         self.plan.layers = <Layer *>take_zeroed(n_layers * sizeof(Layer))
         if self.plan.layers == NULL:
             raise MemoryError("no memory for the plan of a network")
         self.plan.n_layers = n_layers
+        self.plan.threads = 1
 
     def __dealloc__(self):
         give_back(self.plan.layers)
         give_back(self.memory)
 
-    cdef void prepare(self, long rows, bint by_row=False) except *:
-        """Places the buffers for blocks of at most `rows` rows; memory only grows."""
-        if self.plan.block_rows == block_rows(rows) and self.plan.by_row == by_row:
+    cdef void take_threads(self, int threads) noexcept:
+        """Asks the pool for up to `threads`, the caller's among them; to be followed by give_threads."""
+        self.announced = threads > 1
+        if self.announced:
+            self.plan.threads = pool.enter(threads)
+
+    cdef void give_threads(self) noexcept:
+        if self.announced:
+            pool.leave(self.plan.threads)
+        self.announced = False
+        self.plan.threads = 1
+
+    cdef void prepare(self, long rows, int threads, bint by_row=False) except *:
+        """Places the buffers for passes of `rows` rows by up to so many threads; memory only grows."""
+        rows = block_rows(rows, threads)
+        if self.plan.block_rows == rows and self.plan.by_row == by_row:
             return
         make_plan(&self.plan, rows, by_row)
         if self.plan.size > self.capacity:
@@ -267,6 +298,7 @@ cdef class Engine:
     cdef readonly long n_parameters
     cdef tuple recipe
     cdef Clock *clock           # NULL but in `profile`
+    cdef int threads            # that a call may use
     cdef long work              # multiply-adds of a step, per row
     # many calls may read the parameters at once, one writes them; see `enter` and `write_begin`
     cdef PyThread_type_lock gate
@@ -286,6 +318,7 @@ cdef class Engine:
         self.n_parameters = self.own.plan.n_parameters
         self.parameters = Buffer(self.n_parameters)
         self.work = 3 * self.n_parameters
+        self.threads = 1
 
     def __dealloc__(self):
         if self.gate != NULL:
@@ -328,6 +361,14 @@ cdef class Engine:
         self.writing = False
         self.generation = forks
 
+    def set_threads(self, int threads):
+        """How many threads a call may use, 1 or more. It uses fewer for small work, and the results are the same."""
+        self.threads = threads
+
+    cpdef int threads_for(self, long rows) noexcept:
+        """What a call asks the pool for: another thread where it has enough to do."""
+        return <int>least(self.threads, rows * self.work // WORK_PER_THREAD + 1)
+
     cdef Scratch enter(self, long rows):
         """Waits until no step is under way, counts in as a reader, hands out a workspace."""
         cdef Scratch scratch
@@ -346,15 +387,17 @@ cdef class Engine:
         try:
             if scratch is None:
                 scratch = self.new_scratch()
-            scratch.prepare(rows)
+            scratch.prepare(rows, self.threads_for(rows))
         except MemoryError:
             self.leave(scratch)
             raise
+        scratch.take_threads(self.threads_for(rows))
         return scratch
 
     cdef void leave(self, Scratch scratch) noexcept:
         self.readers -= 1
         if scratch is not None:
+            scratch.give_threads()
             self.own = scratch
 
     cdef void write_begin(self) noexcept:
@@ -385,15 +428,13 @@ cdef class Engine:
         self.leave(scratch)
 
     cdef void predict_rows(self, const Plan *plan, real *arena, const real *source, real *target, long rows) noexcept nogil:
-        cdef long block, begin, n
-        pack_weights(plan, self.parameters.data, arena, False, False)
-        for block in range(blocks(rows, plan.block_rows)):
-            begin = block * plan.block_rows
-            n = least(plan.block_rows, rows - begin)
-            pack_rows(source, NULL, begin, n, self.n_inputs, arena + plan.x, plan.stride)
-            forward(plan, self.parameters.data, arena, n, False)
-            unpack_rows(arena + plan.layers[plan.n_layers - 1].z, plan.stride, n, self.n_outputs,
-                        target + begin * self.n_outputs)
+        cdef Data data = only_inputs(source)
+        cdef Block block = make_block(plan, pool, self.parameters.data, &data, arena)
+        cdef long k, most = plan.block_rows
+        block.outputs = target
+        pack(&block)
+        for k in range(blocks(rows, most)):
+            block_forward(&block, k * most, least(most, rows - k * most))
 
     def predict_ready(self, x, out):
         """`predict` where x and out are just as the core takes them: True. Else False, with nothing done.
@@ -436,7 +477,7 @@ cdef class Engine:
 
     cdef bint predict_if_finite(self, const Plan *plan, real *arena, const Py_buffer *source, const Py_buffer *target,
                                 long rows) noexcept nogil:
-        if not all_finite(<const real *>source.buf, rows * self.n_inputs):
+        if not finite_in_parts(<const real *>source.buf, rows * self.n_inputs, pool, plan.threads):
             return False
         self.predict_rows(plan, arena, <const real *>source.buf, <real *>target.buf, rows)
         return True
@@ -446,11 +487,15 @@ cdef class Engine:
         cdef list held = []
         cdef Data data = self.take_data(x, targets, weights, None, rows, held)
         cdef Scratch scratch = self.enter(rows)
+        cdef Block block
         cdef double value
         scratch.plan.loss = loss_code
         with nogil:
-            pack_weights(&scratch.plan, self.parameters.data, scratch.arena, False, False)
-            value = batch_loss(&scratch.plan, self.parameters.data, &data, scratch.arena, 0, rows, total_weight)
+            block = make_block(&scratch.plan, pool, self.parameters.data, &data, scratch.arena)
+            block.scale = per_row(&scratch.plan) / total_weight
+            block.to_loss = True
+            pack(&block)
+            value = batch_loss(&block, 0, rows)
         self.leave(scratch)
         return value
 
@@ -463,11 +508,18 @@ cdef class Engine:
         cdef double value
         scratch.plan.loss = loss_code
         with nogil:
-            pack_weights(&scratch.plan, self.parameters.data, scratch.arena, True, False)
-            value = batch_gradient(&scratch.plan, self.parameters.data, &data, scratch.arena, 0, rows, total_weight,
-                                   <real *>gradient.view.buf)
+            value = self.gradient_of(&scratch.plan, &data, scratch.arena, rows, total_weight, <real *>gradient.view.buf)
         self.leave(scratch)
         return value
+
+    cdef double gradient_of(self, const Plan *plan, const Data *data, real *arena, long rows, double total_weight,
+                            real *gradient) noexcept nogil:
+        cdef Block block = make_block(plan, pool, self.parameters.data, data, arena)
+        block.scale = per_row(plan) / total_weight
+        block.to_loss = block.to_delta = True
+        block.gradient = gradient
+        pack(&block)
+        return batch_gradient(&block, 0, rows)
 
     def loss_and_grad_ready(self, x, targets, out, int loss_code):
         """`loss_and_grad` where all arrays are just as the core takes them, any finite number is a target and all rows
@@ -506,11 +558,8 @@ cdef class Engine:
         if not (disjoint(gradient, source.buf, source.len) and disjoint(gradient, wanted.buf, wanted.len)
                 and disjoint(gradient, self.parameters.data, parameters)):
             return False
-        data.x = <const real *>source.buf
+        data = only_inputs(<const real *>source.buf)
         data.targets = <const real *>wanted.buf
-        data.labels = NULL
-        data.weights = NULL
-        data.order = NULL
         scratch = self.enter(rows)
         scratch.plan.loss = loss_code
         if rows * self.work > WORK_WITHOUT_GIL:
@@ -523,10 +572,10 @@ cdef class Engine:
 
     cdef bint gradient_if_finite(self, const Plan *plan, const Data *data, real *arena, long rows, real *gradient,
                                  double *loss) noexcept nogil:
-        if not (all_finite(data.x, rows * self.n_inputs) and all_finite(data.targets, rows * self.n_outputs)):
+        if not (finite_in_parts(data.x, rows * self.n_inputs, pool, plan.threads)
+                and finite_in_parts(data.targets, rows * self.n_outputs, pool, plan.threads)):
             return False
-        pack_weights(plan, self.parameters.data, arena, True, False)
-        loss[0] = batch_gradient(plan, self.parameters.data, data, arena, 0, rows, rows, gradient)
+        loss[0] = self.gradient_of(plan, data, arena, rows, rows, gradient)
         return True
 
     def input_grad(self, x, targets, weights, long rows, double total_weight, int loss_code, out):
@@ -537,19 +586,18 @@ cdef class Engine:
         cdef Scratch scratch = self.enter(rows)
         cdef Plan *plan = &scratch.plan
         cdef real *target = <real *>gradient.view.buf
-        cdef const real *dx
-        cdef long block, begin, n
+        cdef Block block
+        cdef long k, row, most = scratch.plan.block_rows
         plan.loss = loss_code
         with nogil:
-            pack_weights(plan, self.parameters.data, scratch.arena, True, True)
-            for block in range(blocks(rows, plan.block_rows)):
-                begin = block * plan.block_rows
-                n = least(plan.block_rows, rows - begin)
-                take_block(plan, &data, scratch.arena, begin, n, per_row(plan) / total_weight)
-                forward(plan, self.parameters.data, scratch.arena, n, plan.from_logits)
-                loss_and_delta(plan, scratch.arena, n, scratch.arena + plan.delta)
-                dx = backward(plan, self.parameters.data, scratch.arena, n, False, True, NULL)
-                unpack_rows(dx, plan.stride, n, self.n_inputs, target + begin * self.n_inputs)
+            block = make_block(plan, pool, self.parameters.data, &data, scratch.arena)
+            block.scale = per_row(plan) / total_weight
+            block.to_loss = block.to_delta = block.to_inputs = True
+            pack(&block)
+            for k in range(blocks(rows, most)):
+                row = k * most
+                block_forward(&block, row, least(most, rows - row))
+                unpack_rows(block_backward(&block), plan.stride, block.rows, self.n_inputs, target + row * self.n_inputs)
         self.leave(scratch)
 
     def trace_row(self, x, targets, int loss_code, out):
@@ -564,8 +612,8 @@ cdef class Engine:
             record = Array(out, "real", 1, record_size(plan), True)
             plan.loss = loss_code
             with nogil:
-                pack_weights(plan, self.parameters.data, scratch.arena, True, True)
-                take_block(plan, &data, scratch.arena, 0, 1, per_row(plan))
+                take_inputs(plan, &data, scratch.arena, 0, 0, 1)
+                take_targets(plan, &data, scratch.arena, 0, 0, 1, per_row(plan))
                 value = record_pass(plan, self.parameters.data, scratch.arena, <real *>record.view.buf)
         finally:
             self.leave(scratch)
@@ -613,8 +661,11 @@ cdef class Engine:
         cdef Data data = self.take_data(x, targets, weights, order, rows, held)
         cdef Scratch scratch = None
         cdef double total = 0, loss = 0, deadline, scale
-        cdef long first = 0, n, done, padded = self.parameters_padded()
+        cdef long first = 0, n, done
         cdef bint fine = True, narrow
+        cdef Block block
+        cdef Update update
+        cdef int threads = self.threads_for(least(batch_size, rows))
         if self.first is None:
             raise RuntimeError("no optimiser has been set")
         if self.gradient is None:
@@ -625,7 +676,7 @@ cdef class Engine:
             try:
                 scratch = self.own if self.own is not None else self.new_scratch()
                 self.own = None
-                scratch.prepare(least(batch_size, rows), trains_by_row(least(batch_size, rows), &self.optimizer))
+                scratch.prepare(least(batch_size, rows), threads, trains_by_row(least(batch_size, rows), &self.optimizer))
             except MemoryError:
                 self.own = scratch
                 self.write_end()
@@ -635,6 +686,7 @@ cdef class Engine:
             scale = per_row(&scratch.plan)
             self.optimizer.first = self.first.data
             self.optimizer.second = self.second.data
+            scratch.take_threads(threads)
             with nogil:
                 if first == 0:
                     self.optimizer.largest_parameter = largest(self.parameters.data, self.parameters_padded())
@@ -645,6 +697,14 @@ cdef class Engine:
                     load_narrow(&scratch.plan, self.parameters.data, scratch.arena)
                 elif scratch.plan.padded_rows:
                     load_rows(&scratch.plan, self.parameters.data, scratch.arena)
+                block = make_block(&scratch.plan, pool, self.parameters.data, &data, scratch.arena)
+                block.to_loss = block.to_delta = True
+                block.gradient = self.gradient.data
+                update.optimizer = &self.optimizer
+                update.parameters = self.parameters.data
+                update.gradient = self.gradient.data
+                update.n = self.parameters_padded()
+                update.chunk = chunk_size(update.n)
                 deadline = seconds_now() + SECONDS_BETWEEN_SIGNALS
                 done = 0
                 while first < rows:
@@ -654,8 +714,7 @@ cdef class Engine:
                     elif scratch.plan.padded_rows:
                         fine = row_step(&scratch.plan, &data, scratch.arena, first, scale, &self.optimizer, &loss)
                     else:
-                        fine = train_step(&scratch.plan, &data, scratch.arena, first, n, &self.optimizer,
-                                          self.parameters.data, self.gradient.data, padded, &loss)
+                        fine = train_step(&block, &update, first, n, &loss)
                     if not fine:
                         break
                     total += loss * n
@@ -670,6 +729,7 @@ cdef class Engine:
                 elif scratch.plan.padded_rows:
                     store_rows(&scratch.plan, scratch.arena, self.parameters.data)
                 scratch.plan.padded_rows = False
+            scratch.give_threads()
             self.own = scratch
             self.write_end()
             PyErr_CheckSignals()
@@ -699,10 +759,7 @@ cdef class Engine:
         cdef Array array
         array = Array(x, "real", rows, self.n_inputs)
         held.append(array)
-        data.x = <const real *>array.view.buf
-        data.targets = data.weights = NULL
-        data.labels = NULL
-        data.order = NULL
+        data = only_inputs(<const real *>array.view.buf)
         if targets.dtype.kind == "i":
             array = Array(targets, "int", rows, 1)
             data.labels = <const int *>array.view.buf

@@ -1,4 +1,4 @@
-# Forward: y = W x + b, z = h(y), layer after layer, on one block of rows that stays in cache.
+# Forward: y = W x + b, z = h(y), layer after layer, on rows that stay in cache.
 
 from simd cimport real, vec, VL, PAIR, ends, product_by_rows
 from names cimport IDENTITY, RELU, SOFTMAX
@@ -15,18 +15,27 @@ cdef inline const real *layer_input(const Plan *plan, const real *arena, int l) 
     return arena + (plan.layers[l - 1].z if l > 0 else plan.x)
 
 
-cdef inline void block_forward(const Plan *plan, const Layer *layer, int activation, const real *x, real *arena,
-                               long rows) noexcept nogil:
-    """z = h(W x + b) from packed W. relu is applied as a tile is stored, the others while its panel is in L1."""
+cdef inline int activation_of(const Plan *plan, int l, bint logits) noexcept nogil:
+    """With `logits` the last layer stops at y."""
+    return IDENTITY if logits and l == plan.n_layers - 1 else plan.layers[l].activation
+
+
+cdef inline void forward_outputs(const Plan *plan, const Layer *layer, int activation, const real *x, real *arena, long row,
+                                 long rows, long begin, long end) noexcept nogil:
+    """z = h(W x + b) of slivers begin .. end - 1, from packed W and x of row 0; softmax is left to the caller.
+
+    relu is applied as a tile is stored, the others while its panel is in L1.
+    """
     cdef long stride = plan.stride, I = layer.inputs, block, k, depth, sliver, o, panel
-    cdef real *y = arena + layer.y
-    cdef real *z = arena + layer.z
+    cdef real *y = arena + layer.y + row * VL
+    cdef real *z = arena + layer.z + row * VL
     cdef int vectors
     cdef ends e
+    x += row * VL
     for block in range(blocks(I, KC)):
         k = block * KC
         depth = least(KC, I - k)
-        for sliver in range(slivers(layer.outputs)):
+        for sliver in range(begin, end):
             o = sliver * PAIR
             vectors = vectors_of(layer.outputs - o)
             e.start = arena + layer.bias_lanes + o if k == 0 else NULL
@@ -40,10 +49,10 @@ cdef inline void block_forward(const Plan *plan, const Layer *layer, int activat
 
 
 cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activation, const real *x,
-                               const real *parameters, real *arena, long rows) noexcept nogil:
-    """z = h(y), y = W x + b; x, y, z in panels."""
-    cdef real *y = arena + layer.y
-    cdef real *z = arena + layer.z
+                               const real *parameters, real *arena, long row, long rows) noexcept nogil:
+    """z = h(y), y = W x + b of rows row .. row + rows - 1 of the block; x, y, z in panels, x from row 0."""
+    cdef real *y = arena + layer.y + row * VL
+    cdef real *z = arena + layer.z + row * VL
     cdef Rows weights
     if one_row(plan):
         weights = rows_of(plan, layer, parameters, arena)
@@ -51,16 +60,15 @@ cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activat
         apply_h(activation, y, z, panels(layer.outputs))
         clear_tail(z, layer.outputs)
     else:
-        block_forward(plan, layer, activation, x, arena, rows)
+        forward_outputs(plan, layer, activation, x, arena, row, rows, 0, slivers(layer.outputs))
     if activation == SOFTMAX:
         softmax(y, z, plan.stride, rows, layer.outputs)
 
 
-cdef inline void forward(const Plan *plan, const real *parameters, real *arena, long rows, bint logits) noexcept nogil:
-    """Every y and z of the block, from the x packed in the arena. With `logits` the last layer stops at y."""
-    cdef int l, activation
+cdef inline void forward(const Plan *plan, const real *parameters, real *arena, long row, long rows,
+                         bint logits) noexcept nogil:
+    """Every y and z of these rows of the block, from the x packed in the arena."""
+    cdef int l
     for l in range(plan.n_layers):
-        activation = plan.layers[l].activation
-        if logits and l == plan.n_layers - 1:
-            activation = IDENTITY
-        forward_layer(plan, &plan.layers[l], activation, layer_input(plan, arena, l), parameters, arena, rows)
+        forward_layer(plan, &plan.layers[l], activation_of(plan, l, logits), layer_input(plan, arena, l), parameters, arena,
+                      row, rows)

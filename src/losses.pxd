@@ -163,12 +163,15 @@ cdef inline double copy_delta(const real *t, real *delta, long rows, long stride
     return 0
 
 
-cdef inline double loss_and_delta(const Plan *plan, real *arena, long rows, real *delta) noexcept nogil:
-    """The scaled loss of the block; delta (panels, or NULL) gets dL/dz of the last layer, or dL/dy from logits."""
+cdef inline double loss_and_delta(const Plan *plan, const real *arena, long row, long rows, real *delta) noexcept nogil:
+    """The scaled loss of rows row .. row + rows - 1 of the block.
+
+    delta (panels from row `row` on, or NULL) gets dL/dz of the last layer, or dL/dy where the loss is from logits.
+    """
     cdef long width = plan.layers[plan.n_layers - 1].outputs, stride = plan.stride
-    cdef const real *z = arena + plan.layers[plan.n_layers - 1].z
-    cdef const real *t = arena + plan.targets
-    cdef const real *scales = arena + plan.row_scales
+    cdef const real *z = arena + plan.layers[plan.n_layers - 1].z + row * VL
+    cdef const real *t = arena + plan.targets + row * VL
+    cdef const real *scales = arena + plan.row_scales + row
     cdef real p = plan.loss_parameter
     if plan.loss == GIVEN_DELTA: return copy_delta(t, delta, rows, stride, width)
     if plan.loss == CROSS_ENTROPY: return by_groups(CROSS_ENTROPY, z, t, scales, delta, rows, stride, width)

@@ -1,6 +1,6 @@
 # Training row by row where no layer is wider than a vector: every y, z and delta is one vector. W is kept both ways, as I
 # vectors of outputs and O vectors of inputs, so that neither W x nor W^T delta needs a sum across lanes; both copies get
-# the same updates, to the bit. On 2-3-1 a step takes TIMES of online.pxd's time (python bench 2-3-1).
+# the same updates, to the bit. On 2-3-1 a step takes three quarters of online.pxd's time (python bench 2-3-1).
 
 from clock cimport start, lap, GATHER, FORWARD, LOSS, INPUT_GRADIENT, UPDATE
 from simd cimport (real, vec, VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_abs, v_sum, v_largest,
@@ -12,7 +12,8 @@ from activations cimport apply_h
 from backward cimport through_activation
 from optimizers cimport Optimizer
 from names cimport IDENTITY, SOFTMAX
-from step cimport Data, advance, take_block
+from data cimport Data, take_inputs, take_targets
+from step cimport advance
 from activations cimport softmax
 
 
@@ -111,7 +112,8 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
     cdef const Layer *layer
     cdef vec largest = v_zero(), deltas = v_zero(), inputs = v_splat(1), x, d
     start(plan.clock)
-    take_block(plan, data, arena, row, 1, scale)
+    take_inputs(plan, data, arena, row, 0, 1)
+    take_targets(plan, data, arena, row, 0, 1, scale)
     lap(plan.clock, GATHER)
     for l in range(plan.n_layers):
         layer = &plan.layers[l]
@@ -121,10 +123,10 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
                        layer_input(plan, arena, l), arena)
     lap(plan.clock, FORWARD)
     layer = &plan.layers[last]
-    loss[0] = loss_and_delta(plan, arena, 1, arena + layer.delta)
+    loss[0] = loss_and_delta(plan, arena, 0, 1, arena + layer.delta)
     lap(plan.clock, LOSS)
     if not plan.from_logits:
-        through_activation(plan, layer, arena, arena + layer.delta, 1)
+        through_activation(plan, layer, arena, arena + layer.delta, 0, 1)
     for l in range(last, -1, -1):
         layer = &plan.layers[l]
         d = v_where_first(layer.outputs, v_load(arena + layer.delta), v_zero())
@@ -132,7 +134,7 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
         deltas = deltas + d * d
         if l > 0:
             v_store(arena + plan.layers[l - 1].delta, narrow_input_gradient(layer, arena))
-            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 1)
+            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)
     lap(plan.clock, INPUT_GRADIENT)
     if not advance(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):
         return False

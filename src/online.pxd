@@ -9,7 +9,8 @@ from losses cimport loss_and_delta
 from backward cimport input_gradient, through_activation
 from optimizers cimport Optimizer
 from row cimport clear_tail
-from step cimport Data, advance, take_block
+from data cimport Data, take_inputs, take_targets
+from step cimport advance
 from libc.string cimport memcpy
 
 
@@ -92,14 +93,15 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
     cdef real *delta = arena + plan.layers[last].delta
     cdef vec largest = v_zero(), deltas = v_zero(), inputs = v_splat(1)
     start(plan.clock)
-    take_block(plan, data, arena, row, 1, scale)
+    take_inputs(plan, data, arena, row, 0, 1)
+    take_targets(plan, data, arena, row, 0, 1, scale)
     lap(plan.clock, GATHER)
-    forward(plan, NULL, arena, 1, plan.from_logits)
+    forward(plan, NULL, arena, 0, 1, plan.from_logits)
     lap(plan.clock, FORWARD)
-    loss[0] = loss_and_delta(plan, arena, 1, delta)
+    loss[0] = loss_and_delta(plan, arena, 0, 1, delta)
     lap(plan.clock, LOSS)
     if not plan.from_logits:
-        through_activation(plan, &plan.layers[last], arena, delta, 1)
+        through_activation(plan, &plan.layers[last], arena, delta, 0, 1)
     for l in range(last, -1, -1):
         layer = &plan.layers[l]
         delta = arena + layer.delta
@@ -107,8 +109,8 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
         deltas = add_squares(deltas, delta, layer.outputs)
         inputs = add_squares(inputs, layer_input(plan, arena, l), layer.inputs)
         if l > 0:
-            input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1)
-            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 1)
+            input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 0, 1, 0, 0)
+            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)
     lap(plan.clock, INPUT_GRADIENT)
     if not advance(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):
         return False

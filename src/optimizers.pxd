@@ -1,4 +1,5 @@
-# The updates, on flat vectors padded with zeros to whole vectors. Semantics are torch.optim's.
+# The updates, on flat vectors padded with zeros to whole vectors, from number `begin` to number `end`. Semantics are
+# torch.optim's.
 
 from simd cimport real, vec, VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_abs, v_sqrt, v_sum, v_largest
 from names cimport SGD, ADAM, ADAMW
@@ -20,6 +21,16 @@ cdef struct Optimizer:
     real *second            # Adam's mean of squared gradients
     double largest_parameter    # bounds max |w|
     double largest_first        # bounds max |first|
+
+cdef enum:
+    MOST_CHUNKS = 64            # of the flat vectors, whose squares are summed and updated one by one
+    LEAST_CHUNK = 4096
+
+
+cdef inline long chunk_size(long n) noexcept nogil:
+    """Numbers of a chunk of vectors of n numbers: it follows from n alone, so sums do not depend on threads."""
+    cdef long size = (n + MOST_CHUNKS - 1) // MOST_CHUNKS
+    return LEAST_CHUNK if size < LEAST_CHUNK else (size + 4 * VL - 1) // (4 * VL) * (4 * VL)
 
 
 cdef inline double squared_norm(const real *gradient, long n) noexcept nogil:
@@ -61,12 +72,12 @@ cdef inline real largest(const real *w, long n) noexcept nogil:
     return v_largest(m) if all_finite(w, n) else INFINITY
 
 
-cdef inline real sgd(const Optimizer *o, real *w, const real *gradient, long n) noexcept nogil:
+cdef inline real sgd(const Optimizer *o, real *w, const real *gradient, long begin, long end) noexcept nogil:
     """v <- mu v + g, w <- w - lr v; Nesterov: w <- w - lr (g + mu v). g includes the weight decay. Returns max |w|."""
     cdef vec lr = v_splat(<real>o.lr), mu = v_splat(<real>o.momentum), decay = v_splat(<real>o.weight_decay)
     cdef vec g, v, x, m = v_zero()
     cdef long i
-    for i in range(n // VL):
+    for i in range(begin // VL, end // VL):
         x = v_load(w + i * VL)
         g = v_load(gradient + i * VL) + decay * x
         if o.momentum != 0:
@@ -79,7 +90,7 @@ cdef inline real sgd(const Optimizer *o, real *w, const real *gradient, long n) 
     return v_largest(m)
 
 
-cdef inline real adam(const Optimizer *o, real *w, const real *gradient, long n) noexcept nogil:
+cdef inline real adam(const Optimizer *o, real *w, const real *gradient, long begin, long end) noexcept nogil:
     """Kingma & Ba, 2015, algorithm 1, in the order of operations of torch. Returns max |w|.
 
     m <- m + (1 - b1)(g - m), v <- b2 v + (1 - b2) g^2, w <- w - lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps).
@@ -93,7 +104,7 @@ cdef inline real adam(const Optimizer *o, real *w, const real *gradient, long n)
     cdef vec keep = v_splat(<real>(1 - o.lr * o.weight_decay if o.kind == ADAMW else 1))
     cdef vec x, g, mean, square, m = v_zero()
     cdef long i
-    for i in range(n // VL):
+    for i in range(begin // VL, end // VL):
         x = v_load(w + i * VL)
         g = v_load(gradient + i * VL) + decay * x
         mean = v_load(o.first + i * VL)

@@ -2,6 +2,7 @@
 
 from simd cimport real, vec, VL, PAIR, v_load, v_load_first, v_store, v_store_first, v_zero, transpose_block
 from plan cimport Plan, Layer, panels, one_row, vectors_of, least
+from team cimport share
 
 
 cdef inline void pack_rows(const real *matrix, const long *order, long first, long rows, long columns,
@@ -26,13 +27,13 @@ cdef inline void unpack_rows(const real *packed, long stride, long rows, long co
             v_store_first(matrix + r * columns + j * VL, v_load(packed + j * stride + r * VL), least(VL, columns - j * VL))
 
 
-cdef inline void pack_forward(const Layer *layer, const real *parameters, real *arena) noexcept nogil:
+cdef inline void pack_forward(const Layer *layer, const real *parameters, real *arena, int part, int parts) noexcept nogil:
     """W (O, I) into slivers of outputs, (I, lanes) each, and b beside it."""
     cdef const real *W = parameters + layer.weight
     cdef real *bias = arena + layer.bias_lanes
     cdef real *sliver
     cdef long panel, o, i, lanes
-    for panel in range(panels(layer.outputs)):
+    for panel in range(share(panels(layer.outputs), part, parts), share(panels(layer.outputs), part + 1, parts)):
         o = panel * VL
         lanes = vectors_of(layer.outputs - o // PAIR * PAIR) * VL
         sliver = arena + layer.forward_weight + o // PAIR * PAIR * layer.inputs + o % PAIR
@@ -44,12 +45,12 @@ cdef inline void pack_forward(const Layer *layer, const real *parameters, real *
             v_store(bias + o, v_load_first(parameters + layer.bias + o, least(VL, layer.outputs - o)))
 
 
-cdef inline void pack_backward(const Layer *layer, const real *parameters, real *arena) noexcept nogil:
+cdef inline void pack_backward(const Layer *layer, const real *parameters, real *arena, int part, int parts) noexcept nogil:
     """W (O, I) into slivers of inputs, (O, lanes) each."""
     cdef const real *W = parameters + layer.weight
     cdef real *sliver
     cdef long panel, i, o, lanes, width
-    for panel in range(panels(layer.inputs)):
+    for panel in range(share(panels(layer.inputs), part, parts), share(panels(layer.inputs), part + 1, parts)):
         i = panel * VL
         width = least(VL, layer.inputs - i)
         lanes = vectors_of(layer.inputs - i // PAIR * PAIR) * VL
@@ -58,12 +59,13 @@ cdef inline void pack_backward(const Layer *layer, const real *parameters, real 
             v_store(sliver + o * lanes, v_load_first(W + o * layer.inputs + i, width))
 
 
-cdef inline void pack_weights(const Plan *plan, const real *parameters, real *arena, bint backward,
-                              bint input_gradient) noexcept nogil:
+cdef inline void pack_weights(const Plan *plan, const real *parameters, real *arena, bint backward, bint input_gradient,
+                              int part, int parts) noexcept nogil:
+    """Both copies of every layer, as far as they are wanted; a part takes panels of each."""
     cdef int l
     if one_row(plan):
         return
     for l in range(plan.n_layers):
-        pack_forward(&plan.layers[l], parameters, arena)
+        pack_forward(&plan.layers[l], parameters, arena, part, parts)
         if backward and (l > 0 or input_gradient):
-            pack_backward(&plan.layers[l], parameters, arena)
+            pack_backward(&plan.layers[l], parameters, arena, part, parts)

@@ -16,7 +16,9 @@ cdef extern from "redzone.h" nogil:
 
 cdef enum:
     KC = 256            # depth of a block of W that stays in L1 beside the tile: 256 x 16 x 4 B = 16 KiB (AVX2, float32)
-    MAX_BLOCK_ROWS = 256
+    MAX_BLOCK_ROWS = 256    # of one thread: its activations stay in L2
+    MOST_BLOCKS = 8         # that many threads have such a block each; more than these share them
+    GROUP = 16              # rows whose losses are summed on their own: no less than a vector's lanes
     CACHE_LINE = 64
 
 cdef struct Layer:
@@ -49,9 +51,11 @@ cdef struct Plan:
     long targets        # panels of the targets
     long labels         # (B,) class indices
     long row_scales     # (B,) what multiplies the loss of each row
+    long group_losses   # (B / GROUP,) doubles
     long delta          # two buffers as wide as the widest layer; they take turns as dL/dy
     long delta_size     # from the first to the second
     long size           # of the arena, in numbers
+    int threads         # parts in which a region may run (team.pxd)
     bint by_row         # there is room for the padded copy
     real *opening       # the arena while its buffers are opened among red zones, else NULL
     bint padded_rows    # one row at a time: W and b are in the padded copy (row.pxd), not in the flat parameters
@@ -93,8 +97,8 @@ cdef inline long off_page(long stride) noexcept nogil:
     return stride + CACHE_LINE * 8 // REAL_BITS if stride * (REAL_BITS // 8) % 4096 == 0 else stride
 
 
-cdef inline long block_rows(long batch_rows) noexcept nogil:
-    return least(batch_rows, MAX_BLOCK_ROWS)
+cdef inline long block_rows(long batch_rows, int threads) noexcept nogil:
+    return least(batch_rows, MAX_BLOCK_ROWS * least(threads, MOST_BLOCKS))
 
 
 cdef inline bint one_row(const Plan *plan) noexcept nogil:
@@ -102,14 +106,14 @@ cdef inline bint one_row(const Plan *plan) noexcept nogil:
     return plan.block_rows == 1
 
 
-cdef inline void make_plan(Plan *plan, long batch_rows, bint by_row) noexcept nogil:
-    """Places every buffer of a pass over blocks of at most `batch_rows` rows; `by_row` leaves room for online.pxd's copy of
-    the weights. Layers hold their shapes already."""
+cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
+    """Places every buffer of a pass over blocks of `rows` rows; `by_row` leaves room for online.pxd's copy of the weights.
+    Layers hold their shapes already."""
     cdef long widest = plan.layers[0].inputs
     cdef Layer *layer
     cdef int i
     plan.size = 0
-    plan.block_rows = block_rows(batch_rows)
+    plan.block_rows = rows
     plan.stride = off_page(plan.block_rows * VL)
     plan.by_row = by_row
     plan.padded_rows = False
@@ -136,6 +140,7 @@ cdef inline void make_plan(Plan *plan, long batch_rows, bint by_row) noexcept no
     plan.targets = take(plan, panels(plan.layers[plan.n_layers - 1].outputs) * plan.stride)
     plan.labels = take(plan, plan.block_rows * 2)
     plan.row_scales = take(plan, plan.block_rows)
+    plan.group_losses = take(plan, blocks(plan.block_rows, GROUP) * 2)
     plan.delta = take(plan, panels(widest) * plan.stride)
     plan.delta_size = take(plan, panels(widest) * plan.stride) - plan.delta
 

@@ -46,6 +46,7 @@ cdef extern from "transpose.h" nogil:
 
 cdef extern from "tile.h" nogil:
     enum: PAIR              # lanes of a tile: 2 * VL
+    enum: TILE_FEATURES
     ctypedef struct ends:
         const real *start
         real floor

@@ -1,23 +1,15 @@
 # One training step, read top to bottom: weights are packed, each block of rows goes forward, through the loss and back,
 # the gradient is looked at, the parameters are updated.
 
-from clock cimport start, lap, PACK, GATHER, FORWARD, LOSS, UPDATE
-from simd cimport real, vec, VL, v_load, v_store, v_splat, v_zero, v_where_first
-from names cimport GIVEN_DELTA, CLASS_HINGE, CROSS_ENTROPY, ADAM, ADAMW, SGD
-from plan cimport Layer, Plan, blocks, least, panels
-from pack cimport pack_rows, pack_weights
-from forward cimport forward
-from losses cimport loss_and_delta
-from backward cimport backward
-from optimizers cimport Optimizer, squared_norm, sgd, adam
-from libc.math cimport sqrt, fabs, isfinite, fmin, pow
-
-cdef struct Data:
-    const real *x           # (n, I) of the first layer
-    const real *targets     # (n, O) of the last layer, or NULL
-    const int *labels       # (n,) class indices, or NULL
-    const real *weights     # (n,) or NULL: all ones
-    const long *order       # (n,) the order in which rows are taken, or NULL: as they come
+from clock cimport start, lap, PACK, UPDATE
+from simd cimport real
+from names cimport ADAM, ADAMW, SGD
+from plan cimport blocks, least
+from team cimport Pool, share
+from data cimport per_row
+from block cimport Block, add_losses, block_backward, block_forward, pack
+from optimizers cimport MOST_CHUNKS, Optimizer, squared_norm, sgd, adam
+from libc.math cimport sqrt, fabs, isfinite, fmax, fmin, pow
 
 cdef extern from *:
     """
@@ -32,84 +24,27 @@ cdef extern from *:
     const double LOST
 
 
-cdef inline void label_targets(const Plan *plan, const Data *data, real *arena, long first, long rows) noexcept nogil:
-    """Class indices as one-hot panels; label smoothing s takes s from the class and spreads it over all O."""
-    cdef long width = plan.layers[plan.n_layers - 1].outputs, r, j, label
-    cdef real off = plan.loss_parameter / width if plan.loss == CROSS_ENTROPY else 0
-    cdef real on = 1 - plan.loss_parameter + off if plan.loss == CROSS_ENTROPY else 1
-    cdef real *t = arena + plan.targets
-    for r in range(rows):
-        for j in range(panels(width)):
-            v_store(t + j * plan.stride + r * VL, v_where_first(least(VL, width - j * VL), v_splat(off), v_zero()))
-        label = data.labels[data.order[first + r] if data.order != NULL else first + r]
-        t[label // VL * plan.stride + r * VL + label % VL] = on
-
-
-cdef inline void smooth_targets(const Plan *plan, real *arena, long rows) noexcept nogil:
-    """t <- (1 - s) t + s / O for probabilities given as targets."""
-    cdef long width = plan.layers[plan.n_layers - 1].outputs, r, j
-    cdef vec keep = v_splat(1 - plan.loss_parameter), off = v_splat(plan.loss_parameter / width)
-    cdef real *t
-    for j in range(panels(width)):
-        for r in range(rows):
-            t = arena + plan.targets + j * plan.stride + r * VL
-            v_store(t, v_where_first(least(VL, width - j * VL), keep * v_load(t) + off, v_zero()))
-
-
-cdef inline void take_block(const Plan *plan, const Data *data, real *arena, long first, long rows,
-                            double row_scale) noexcept nogil:
-    """Gathers inputs, targets and row scales of one block into the arena."""
-    cdef long width = plan.layers[plan.n_layers - 1].outputs, r
-    cdef real *scales = arena + plan.row_scales
-    pack_rows(data.x, data.order, first, rows, plan.layers[0].inputs, arena + plan.x, plan.stride)
-    if data.labels != NULL:
-        label_targets(plan, data, arena, first, rows)
-    else:
-        pack_rows(data.targets, data.order, first, rows, width, arena + plan.targets, plan.stride)
-        if plan.loss == CROSS_ENTROPY and plan.loss_parameter != 0:
-            smooth_targets(plan, arena, rows)
-    for r in range(rows):
-        scales[r] = <real>row_scale
-        if data.weights != NULL:
-            scales[r] *= data.weights[data.order[first + r] if data.order != NULL else first + r]
-
-
-cdef inline double per_row(const Plan *plan) noexcept nogil:
-    """What one row counts in the mean: its loss is itself a mean over elements, unless the loss is one of classes."""
-    if plan.loss == CROSS_ENTROPY or plan.loss == CLASS_HINGE or plan.loss == GIVEN_DELTA:
-        return 1
-    return 1.0 / plan.layers[plan.n_layers - 1].outputs
-
-
-cdef inline double batch_loss(const Plan *plan, const real *parameters, const Data *data, real *arena, long first, long rows,
-                              double total_weight) noexcept nogil:
-    """sum_r w_r l_r / total_weight. Weights are packed already."""
-    cdef double loss = 0, scale = per_row(plan) / total_weight
-    cdef long block, begin, n
-    for block in range(blocks(rows, plan.block_rows)):
-        begin = first + block * plan.block_rows
-        n = least(plan.block_rows, first + rows - begin)
-        take_block(plan, data, arena, begin, n, scale)
-        forward(plan, parameters, arena, n, plan.from_logits)
-        loss += loss_and_delta(plan, arena, n, NULL)
+cdef inline double batch_loss(Block *block, long first, long rows) noexcept nogil:
+    """sum_r w_r l_r times the block's scale, over rows first .. of the order. Weights are packed already."""
+    cdef double loss = 0
+    cdef long k, row, most = block.plan.block_rows
+    for k in range(blocks(rows, most)):
+        row = first + k * most
+        block_forward(block, row, least(most, first + rows - row))
+        add_losses(block, &loss)
     return loss
 
 
-cdef inline double batch_gradient(const Plan *plan, const real *parameters, const Data *data, real *arena, long first,
-                                  long rows, double total_weight, real *gradient) noexcept nogil:
-    """The loss, and its gradient (n_parameters,) written, not added. Weights are packed already."""
-    cdef double loss = 0, scale = per_row(plan) / total_weight
-    cdef long block, begin, n
-    for block in range(blocks(rows, plan.block_rows)):
-        begin = first + block * plan.block_rows
-        n = least(plan.block_rows, first + rows - begin)
-        take_block(plan, data, arena, begin, n, scale)
-        lap(plan.clock, GATHER)
-        forward(plan, parameters, arena, n, plan.from_logits)
-        lap(plan.clock, FORWARD)
-        loss += loss_and_delta(plan, arena, n, arena + plan.delta)
-        lap(plan.clock, LOSS)
-        backward(plan, parameters, arena, n, begin > first, False, gradient)
+cdef inline double batch_gradient(Block *block, long first, long rows) noexcept nogil:
+    """The loss; its gradient is written to block.gradient, not added. Weights are packed already."""
+    cdef double loss = 0
+    cdef long k, row, most = block.plan.block_rows
+    for k in range(blocks(rows, most)):
+        row = first + k * most
+        block_forward(block, row, least(most, first + rows - row))
+        add_losses(block, &loss)
+        block.resume = row > first
+        block_backward(block)
     return loss
 
 
@@ -147,15 +82,58 @@ cdef inline bint advance(Optimizer *o, double squared_norm_of_gradient, double l
     return True
 
 
-cdef inline bint train_step(const Plan *plan, const Data *data, real *arena, long first, long rows, Optimizer *o,
-                            real *parameters, real *gradient, long padded, double *loss) noexcept nogil:
-    """One step on rows first .. first + rows - 1 of the order: complete, or not at all (False: it would diverge)."""
-    start(plan.clock)
-    pack_weights(plan, parameters, arena, True, False)
-    lap(plan.clock, PACK)
-    loss[0] = batch_gradient(plan, parameters, data, arena, first, rows, rows, gradient)
-    if not advance(o, squared_norm(gradient, padded), loss[0]):
+cdef struct Update:
+    Optimizer *optimizer
+    real *parameters
+    const real *gradient
+    long n                      # whole vectors
+    long chunk
+    double[MOST_CHUNKS] squares
+    double[MOST_CHUNKS] largest
+
+
+cdef inline void squares_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Update *u = <Update *>argument
+    cdef long count = blocks(u.n, u.chunk), k
+    for k in range(share(count, part, parts), share(count, part + 1, parts)):
+        u.squares[k] = squared_norm(u.gradient + k * u.chunk, least(u.chunk, u.n - k * u.chunk))
+
+
+cdef inline void update_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Update *u = <Update *>argument
+    cdef long count = blocks(u.n, u.chunk), k, end
+    for k in range(share(count, part, parts), share(count, part + 1, parts)):
+        end = least(u.n, (k + 1) * u.chunk)
+        if u.optimizer.kind == SGD:
+            u.largest[k] = sgd(u.optimizer, u.parameters, u.gradient, k * u.chunk, end)
+        else:
+            u.largest[k] = adam(u.optimizer, u.parameters, u.gradient, k * u.chunk, end)
+
+
+cdef inline bint update(Update *u, const Pool *pool, int threads, double loss) noexcept nogil:
+    """The step of the optimiser: complete, or not at all (False)."""
+    cdef double squares = 0, largest = 0
+    cdef long k
+    pool.run(squares_part, u, threads)
+    for k in range(blocks(u.n, u.chunk)):
+        squares += u.squares[k]
+    if not advance(u.optimizer, squares, loss):
         return False
-    o.largest_parameter = sgd(o, parameters, gradient, padded) if o.kind == SGD else adam(o, parameters, gradient, padded)
-    lap(plan.clock, UPDATE)
+    pool.run(update_part, u, threads)
+    for k in range(blocks(u.n, u.chunk)):
+        largest = fmax(largest, u.largest[k])
+    u.optimizer.largest_parameter = largest
+    return True
+
+
+cdef inline bint train_step(Block *block, Update *u, long first, long rows, double *loss) noexcept nogil:
+    """One step on rows first .. first + rows - 1 of the order: complete, or not at all (False: it would diverge)."""
+    start(block.plan.clock)
+    pack(block)
+    lap(block.plan.clock, PACK)
+    block.scale = per_row(block.plan) / rows
+    loss[0] = batch_gradient(block, first, rows)
+    if not update(u, block.pool, block.plan.threads, loss[0]):
+        return False
+    lap(block.plan.clock, UPDATE)
     return True

@@ -1,5 +1,5 @@
-# Every number of one row's pass, written down as it is computed: the walk of forward.pxd and backward.pxd with a record
-# beside it. The record holds, one after another,
+# Every number of one row's pass, written down as it is computed: the walk of block.pxd with a record beside it. The record
+# holds, one after another,
 #
 #   t (O of the last layer), as the loss takes it; y and z of every layer, the first one first;
 #   from the last layer back: dL/dz (O), dz/dy (O; softmax: O x O), dL/dy (O), dL/dW (O x I), dL/db (O) if there is a b;
@@ -9,7 +9,7 @@
 
 from simd cimport real, VL, v_splat, v_store
 from names cimport IDENTITY, SOFTMAX
-from plan cimport Layer, Plan, panels
+from plan cimport Layer, Plan, panels, slivers
 from pack cimport unpack_rows
 from activations cimport apply_h, softmax
 from forward cimport forward_layer, layer_input
@@ -48,13 +48,13 @@ cdef inline real *record_slope(const Plan *plan, const Layer *layer, const real 
             v_store(spare + panel * plan.stride, v_splat(0 if full else 1))
         if full:
             spare[i // VL * plan.stride + i % VL] = 1
-        through_activation(plan, layer, arena, spare, 1)
+        through_activation(plan, layer, arena, spare, 0, 1)
         record = record_row(plan, spare, O, record)
     return record
 
 
 cdef inline double record_pass(const Plan *plan, const real *parameters, real *arena, real *record) noexcept nogil:
-    """The loss of the row that take_block left in the arena; all numbers on the way to `record` (record_size,)."""
+    """The loss of the row whose inputs and target are in the arena; all numbers on the way to `record` (record_size,)."""
     cdef int l, last = plan.n_layers - 1
     cdef const Layer *layer
     cdef const real *x
@@ -65,31 +65,31 @@ cdef inline double record_pass(const Plan *plan, const real *parameters, real *a
     record = record_row(plan, arena + plan.targets, plan.layers[last].outputs, record)
     for l in range(plan.n_layers):
         layer = &plan.layers[l]
-        forward_layer(plan, layer, IDENTITY, layer_input(plan, arena, l), parameters, arena, 1)
+        forward_layer(plan, layer, IDENTITY, layer_input(plan, arena, l), parameters, arena, 0, 1)
         record = record_row(plan, arena + layer.y, layer.outputs, record)
         if not has_dz(plan, l):
-            loss = loss_and_delta(plan, arena, 1, delta)        # now: z is about to take the place of y
+            loss = loss_and_delta(plan, arena, 0, 1, delta)     # now: z is about to take the place of y
         if layer.activation == SOFTMAX:
             softmax(arena + layer.y, arena + layer.z, plan.stride, 1, layer.outputs)
         else:
             apply_h(layer.activation, arena + layer.y, arena + layer.z, panels(layer.outputs))
         record = record_row(plan, arena + layer.z, layer.outputs, record)
     if has_dz(plan, last):
-        loss = loss_and_delta(plan, arena, 1, delta)
+        loss = loss_and_delta(plan, arena, 0, 1, delta)
     for l in range(last, -1, -1):
         layer = &plan.layers[l]
         x = layer_input(plan, arena, l)
         if has_dz(plan, l):
             record = record_row(plan, delta, layer.outputs, record)
             record = record_slope(plan, layer, arena, dx, record)
-            through_activation(plan, layer, arena, delta, 1)
+            through_activation(plan, layer, arena, delta, 0, 1)
         record = record_row(plan, delta, layer.outputs, record)
-        weight_gradient(layer, delta, x, plan.stride, 1, False, record)
+        weight_gradient(layer, delta, x, plan.stride, 1, False, record, 0, 1)
         record += layer.outputs * layer.inputs
         if layer.bias >= 0:
-            bias_gradient(layer, delta, plan.stride, 1, False, record)
+            bias_gradient(layer, delta, plan.stride, 1, False, record, 0, 1)
             record += layer.outputs
-        input_gradient(plan, layer, parameters, arena, delta, dx, 1)
+        input_gradient(plan, layer, parameters, arena, delta, dx, 0, 1, 0, slivers(layer.inputs))
         spare = delta
         delta = dx
         dx = spare

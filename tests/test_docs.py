@@ -16,7 +16,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = ["fastbp"] + [
     f"fastbp.{module.name}"
     for module in pkgutil.iter_modules(fastbp.__path__)
-    if not module.name.startswith(("_core", "_cpu", "__main__"))
+    if not module.name.startswith(("_core", "_cpu", "_pool", "__main__"))
 ]
 
 
