@@ -61,7 +61,10 @@ def levels():
 
 
 def sanitizers():
-    """Flags to compile and to link with. FASTBP_SANITIZE=1 is address,undefined; memcheck prepares a run under valgrind."""
+    """Flags to compile and to link with.
+
+    FASTBP_SANITIZE=1 is address,undefined; memcheck prepares a run under valgrind.
+    """
     names = os.environ.get("FASTBP_SANITIZE")
     if not names:
         return [], []

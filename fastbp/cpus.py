@@ -13,7 +13,7 @@ def usable():
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         count = os.cpu_count() or 1
-    return max(1, min(count, math.ceil(quota())))
+    return max(1, math.ceil(min(count, quota())))
 
 
 def quota(root="/sys/fs/cgroup", membership="/proc/self/cgroup"):

@@ -5,9 +5,9 @@
 # sum over all rows of the block in their order.
 
 from clock cimport Clock, lap, GATHER, FORWARD, LOSS, WEIGHT_GRADIENT, INPUT_GRADIENT
-from simd cimport real, VL
+from simd cimport real, vec, VL, v_load_first, v_store_first, v_zero
 from names cimport SOFTMAX
-from plan cimport GROUP, MAX_BLOCK_ROWS, Layer, Plan, blocks, least, panels, slivers
+from plan cimport GROUP, MAX_BLOCK_ROWS, Layer, Plan, blocks, least, panels, slivers, threads_for_vectors
 from team cimport Pool, share
 from data cimport Data, take_inputs, take_targets
 from pack cimport pack_weights, unpack_rows
@@ -69,7 +69,7 @@ cdef inline void pack_part(void *argument, int part, int parts) noexcept nogil:
 
 cdef inline void pack(Block *block) noexcept nogil:
     """Makes the arena's copies of the weights, which hold until the parameters change."""
-    block.pool.run(pack_part, block, block.plan.threads)
+    block.pool.run(pack_part, block, threads_for_vectors(block.plan))
 
 
 # ---------------------------------------------------------------- forward
@@ -99,21 +99,25 @@ cdef inline void give_rows(const Block *block, long row, long rows) noexcept nog
         through_activation(plan, last, block.arena, delta, row, rows)
 
 
+cdef inline void forward_rows(const Block *block, long row, long rows, Clock *clock) noexcept nogil:
+    """Rows from the inputs to the loss, or to the outputs."""
+    take_rows(block, row, rows)
+    lap(clock, GATHER)
+    forward(block.plan, block.parameters, block.arena, row, rows, block.to_loss and block.plan.from_logits)
+    lap(clock, FORWARD)
+    give_rows(block, row, rows)
+    lap(clock, LOSS)
+
+
 cdef inline void rows_part(void *argument, int part, int parts) noexcept nogil:
-    """Rows from the inputs to the loss, or to the outputs; MAX_BLOCK_ROWS at a time, which stay in cache."""
+    """Rows of its own, MAX_BLOCK_ROWS at a time, which stay in cache."""
     cdef const Block *block = <const Block *>argument
-    cdef const Plan *plan = block.plan
     cdef Clock *clock = clock_of(block, part)
     cdef long groups = blocks(block.rows, GROUP), row = share(groups, part, parts) * GROUP
     cdef long end = least(share(groups, part + 1, parts) * GROUP, block.rows), rows
     while row < end:
         rows = least(MAX_BLOCK_ROWS, end - row)
-        take_rows(block, row, rows)
-        lap(clock, GATHER)
-        forward(plan, block.parameters, block.arena, row, rows, block.to_loss and plan.from_logits)
-        lap(clock, FORWARD)
-        give_rows(block, row, rows)
-        lap(clock, LOSS)
+        forward_rows(block, row, rows, clock)
         row += rows
 
 
@@ -161,37 +165,49 @@ cdef inline void add_losses(const Block *block, double *loss) noexcept nogil:
 
 # ---------------------------------------------------------------- backward
 
-cdef inline void layer_part(void *argument, int part, int parts) noexcept nogil:
-    """dL/db, dL/dW and dL/dx of one layer, out of dL/dy, and through the activation below."""
-    cdef const Block *block = <const Block *>argument
+cdef inline void layer_weights(const Block *block, int l, const real *delta, long row, long rows, bint resume, real *gradient,
+                               int part, int parts) noexcept nogil:
+    """dL/db and dL/dW of layer l out of its dL/dy, summed over rows row .. row + rows - 1; delta from row 0."""
     cdef const Plan *plan = block.plan
-    cdef const Layer *layer = &plan.layers[block.layer]
-    cdef const Layer *below = &plan.layers[block.layer - 1]     # unless this is the first
+    cdef const Layer *layer = &plan.layers[l]
+    if layer.bias >= 0:
+        bias_gradient(layer, delta + row * VL, plan.stride, rows, resume, gradient + layer.bias, part, parts)
+    weight_gradient(layer, delta + row * VL, layer_input(plan, block.arena, l) + row * VL, plan.stride, rows, resume,
+                    gradient + layer.weight, part, parts)
+
+
+cdef inline void layer_rows(const Block *block, int l, const real *delta, real *dx, long row, long rows) noexcept nogil:
+    """dL/dx of layer l, which is dL/dz of the layer below, and through the activation there: dL/dy."""
+    cdef const Layer *layer = &block.plan.layers[l]
+    input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, row, rows, 0, slivers(layer.inputs))
+    if l > 0:
+        through_activation(block.plan, &block.plan.layers[l - 1], block.arena, dx, row, rows)
+
+
+cdef inline void layer_inputs(const Block *block, int l, const real *delta, real *dx, int part, int parts) noexcept nogil:
+    """The same for all rows, and for the part's inputs; softmax is left to the caller."""
+    cdef const Layer *layer = &block.plan.layers[l]
+    cdef long begin = share(slivers(layer.inputs), part, parts), end = share(slivers(layer.inputs), part + 1, parts)
+    input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, 0, block.rows, begin, end)
+    if l > 0 and block.plan.layers[l - 1].activation != SOFTMAX:
+        through_panels(block.plan, &block.plan.layers[l - 1], block.arena, dx, 0, block.rows, 2 * begin,
+                       least(2 * end, panels(layer.inputs)))
+
+
+cdef inline void layer_part(void *argument, int part, int parts) noexcept nogil:
+    cdef const Block *block = <const Block *>argument
     cdef Clock *clock = clock_of(block, part)
-    cdef long row = 0, end = block.rows, begin_sliver = 0, end_sliver = slivers(layer.inputs), groups
+    cdef long groups = blocks(block.rows, GROUP), row = share(groups, part, parts) * GROUP
+    cdef long end = least(share(groups, part + 1, parts) * GROUP, block.rows)
     if block.gradient != NULL:
-        if layer.bias >= 0:
-            bias_gradient(layer, block.delta, plan.stride, block.rows, block.resume, block.gradient + layer.bias, part, parts)
-        weight_gradient(layer, block.delta, layer_input(plan, block.arena, block.layer), plan.stride, block.rows, block.resume,
-                        block.gradient + layer.weight, part, parts)
+        layer_weights(block, block.layer, block.delta, 0, block.rows, block.resume, block.gradient, part, parts)
         lap(clock, WEIGHT_GRADIENT)
-    if block.layer == 0 and not block.to_inputs:
-        return
-    if block.by_rows:
-        groups = blocks(block.rows, GROUP)
-        row = share(groups, part, parts) * GROUP
-        end = least(share(groups, part + 1, parts) * GROUP, block.rows)
-    else:
-        begin_sliver = share(slivers(layer.inputs), part, parts)
-        end_sliver = share(slivers(layer.inputs), part + 1, parts)
-    input_gradient(plan, layer, block.parameters, block.arena, block.delta, block.dx, row, end - row, begin_sliver, end_sliver)
-    if block.layer > 0:
+    if block.layer > 0 or block.to_inputs:
         if block.by_rows:
-            through_activation(plan, below, block.arena, block.dx, row, end - row)
-        elif below.activation != SOFTMAX:
-            through_panels(plan, below, block.arena, block.dx, row, end - row, 2 * begin_sliver,
-                           least(2 * end_sliver, panels(layer.inputs)))
-    lap(clock, INPUT_GRADIENT)
+            layer_rows(block, block.layer, block.delta, block.dx, row, end - row)
+        else:
+            layer_inputs(block, block.layer, block.delta, block.dx, part, parts)
+        lap(clock, INPUT_GRADIENT)
 
 
 cdef inline const real *block_backward(Block *block) noexcept nogil:
@@ -210,3 +226,71 @@ cdef inline const real *block_backward(Block *block) noexcept nogil:
         block.delta = block.dx
         block.dx = spare
     return block.delta
+
+
+# ---------------------------------------------------------------- the whole way, block by block
+
+cdef inline real *partial(const Block *block, long k) noexcept nogil:
+    return block.arena + block.plan.partials + k * block.plan.partial_size
+
+
+cdef inline void whole_part(void *argument, int part, int parts) noexcept nogil:
+    """Rows forward and back, MAX_BLOCK_ROWS at a time, each with a gradient of its own."""
+    cdef const Block *block = <const Block *>argument
+    cdef const Plan *plan = block.plan
+    cdef Clock *clock = clock_of(block, part)
+    cdef long count = blocks(block.rows, MAX_BLOCK_ROWS), k, row, rows
+    cdef real *delta
+    cdef real *dx
+    cdef real *spare
+    cdef int l
+    for k in range(share(count, part, parts), share(count, part + 1, parts)):
+        row = k * MAX_BLOCK_ROWS
+        rows = least(MAX_BLOCK_ROWS, block.rows - row)
+        forward_rows(block, row, rows, clock)
+        delta = block.arena + plan.delta
+        dx = delta + plan.delta_size
+        for l in range(plan.n_layers - 1, -1, -1):
+            layer_weights(block, l, delta, row, rows, False, partial(block, k), 0, 1)
+            lap(clock, WEIGHT_GRADIENT)
+            if l > 0:
+                layer_rows(block, l, delta, dx, row, rows)
+                lap(clock, INPUT_GRADIENT)
+            spare = delta
+            delta = dx
+            dx = spare
+
+
+cdef inline void sum_part(void *argument, int part, int parts) noexcept nogil:
+    """Adds the gradients of the blocks of MAX_BLOCK_ROWS rows, in their order, to the gradient so far."""
+    cdef const Block *block = <const Block *>argument
+    cdef long n = block.plan.n_parameters, panel, lanes, k
+    cdef vec s
+    for panel in range(share(panels(n), part, parts), share(panels(n), part + 1, parts)):
+        lanes = least(VL, n - panel * VL)
+        s = v_load_first(block.gradient + panel * VL, lanes) if block.resume else v_zero()
+        for k in range(blocks(block.rows, MAX_BLOCK_ROWS)):
+            s = s + v_load_first(partial(block, k) + panel * VL, lanes)
+        v_store_first(block.gradient + panel * VL, s, lanes)
+
+
+cdef inline long add_partials(Block *block, long first, long rows) noexcept nogil:
+    """The way forward and back where each MAX_BLOCK_ROWS rows have a gradient of their own; returns how many rows went it.
+
+    A part takes such rows all the way. Where there are not enough for that, the parts share the work on the first of them.
+    """
+    cdef real *gradient = block.gradient
+    cdef bint resume = block.resume
+    if rows == block.plan.block_rows:
+        block.first = first
+        block.rows = rows
+        block.pool.run(whole_part, block, block.plan.threads)
+    else:
+        block_forward(block, first, least(rows, MAX_BLOCK_ROWS))
+        block.gradient = partial(block, 0)
+        block.resume = False
+        block_backward(block)
+        block.gradient = gradient
+        block.resume = resume
+    block.pool.run(sum_part, block, threads_for_vectors(block.plan))
+    return block.rows

@@ -18,6 +18,8 @@ cdef enum:
     KC = 256            # depth of a block of W that stays in L1 beside the tile: 256 x 16 x 4 B = 16 KiB (AVX2, float32)
     MAX_BLOCK_ROWS = 256    # of one thread: its activations stay in L2
     MOST_BLOCKS = 8         # that many threads have such a block each; more than these share them
+    MOST_PARTIAL = 32768    # parameters of a net whose threads have a gradient each: it stays in cache
+    NUMBERS_PER_THREAD = 65536      # of a flat vector; less is sooner done than handed over
     GROUP = 16              # rows whose losses are summed on their own: no less than a vector's lanes
     CACHE_LINE = 64
 
@@ -52,6 +54,8 @@ cdef struct Plan:
     long labels         # (B,) class indices
     long row_scales     # (B,) what multiplies the loss of each row
     long group_losses   # (B / GROUP,) doubles
+    long partials       # gradients of MAX_BLOCK_ROWS rows each, partial_size apart
+    long partial_size
     long delta          # two buffers as wide as the widest layer; they take turns as dL/dy
     long delta_size     # from the first to the second
     long size           # of the arena, in numbers
@@ -141,8 +145,20 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
     plan.labels = take(plan, plan.block_rows * 2)
     plan.row_scales = take(plan, plan.block_rows)
     plan.group_losses = take(plan, blocks(plan.block_rows, GROUP) * 2)
+    if sums_partials(plan, plan.block_rows + 1):
+        plan.partial_size = panels(plan.n_parameters) * VL
+        plan.partials = take(plan, blocks(plan.block_rows, MAX_BLOCK_ROWS) * plan.partial_size)
     plan.delta = take(plan, panels(widest) * plan.stride)
     plan.delta_size = take(plan, panels(widest) * plan.stride) - plan.delta
+
+
+cdef inline bint sums_partials(const Plan *plan, long batch_rows) noexcept nogil:
+    """Whether the gradient of a batch is the sum of those of MAX_BLOCK_ROWS rows each, else one sum over all rows."""
+    return batch_rows > MAX_BLOCK_ROWS and plan.n_parameters <= MOST_PARTIAL
+
+
+cdef inline int threads_for_vectors(const Plan *plan) noexcept nogil:
+    return <int>least(plan.threads, plan.n_parameters // NUMBERS_PER_THREAD + 1)
 
 
 cdef inline bint keeps_y(int activation) noexcept nogil:

@@ -4,10 +4,10 @@
 from clock cimport start, lap, PACK, UPDATE
 from simd cimport real
 from names cimport ADAM, ADAMW, SGD
-from plan cimport blocks, least
+from plan cimport blocks, least, sums_partials, threads_for_vectors
 from team cimport Pool, share
 from data cimport per_row
-from block cimport Block, add_losses, block_backward, block_forward, pack
+from block cimport Block, add_partials, add_losses, block_backward, block_forward, pack
 from optimizers cimport MOST_CHUNKS, Optimizer, squared_norm, sgd, adam
 from libc.math cimport sqrt, fabs, isfinite, fmax, fmin, pow
 
@@ -37,14 +37,19 @@ cdef inline double batch_loss(Block *block, long first, long rows) noexcept nogi
 
 cdef inline double batch_gradient(Block *block, long first, long rows) noexcept nogil:
     """The loss; its gradient is written to block.gradient, not added. Weights are packed already."""
+    cdef bint by_partials = sums_partials(block.plan, rows)
     cdef double loss = 0
-    cdef long k, row, most = block.plan.block_rows
-    for k in range(blocks(rows, most)):
-        row = first + k * most
-        block_forward(block, row, least(most, first + rows - row))
-        add_losses(block, &loss)
+    cdef long row = first, n
+    while row < first + rows:
+        n = least(block.plan.block_rows, first + rows - row)
         block.resume = row > first
-        block_backward(block)
+        if by_partials:
+            n = add_partials(block, row, n)
+        else:
+            block_forward(block, row, n)
+            block_backward(block)
+        add_losses(block, &loss)
+        row += n
     return loss
 
 
@@ -133,7 +138,7 @@ cdef inline bint train_step(Block *block, Update *u, long first, long rows, doub
     lap(block.plan.clock, PACK)
     block.scale = per_row(block.plan) / rows
     loss[0] = batch_gradient(block, first, rows)
-    if not update(u, block.pool, block.plan.threads, loss[0]):
+    if not update(u, block.pool, threads_for_vectors(block.plan), loss[0]):
         return False
     lap(block.plan.clock, UPDATE)
     return True

@@ -1,7 +1,8 @@
 /* The worker threads. Whoever has them runs one region after another, without a barrier inside: a region ends when all its
  * parts have. Parts are offered to the workers that are awake as it begins; the others are woken for the next one. What no
  * worker has begun when the caller is through with its own part, it takes back and does itself, so nobody ever waits for a
- * worker that has not started. A worker without work spins for a moment, then sleeps.
+ * worker that has not started. A worker spins for the next part while its caller is at work, and a moment longer; then it
+ * sleeps.
  *
  * In the child of a fork there are no workers; they are started anew there.
  */
@@ -17,8 +18,8 @@
 #include "pool.h"
 
 enum { MOST_WORKERS = MOST_PARTS - 1 };
-enum { TURNS_BETWEEN_LOOKS = 64 };     /* of a waiting loop, at the clock: about a microsecond */
-enum { SPIN_NANOSECONDS = 100 * 1000 }; /* a few times what it costs to fall asleep and to be woken */
+enum { TURNS_BETWEEN_LOOKS = 64 };      /* of a waiting loop, at the clock: about a microsecond */
+enum { SPIN_NANOSECONDS = 100 * 1000 }; /* without a caller: a few times what it costs to fall asleep and to be woken */
 
 /* READY: spins. CLAIMED: the caller writes down a part for it. OFFERED: it may begin, or the caller may take the part back.
  * RUNNING: works. ASLEEP, WAKING: cannot be claimed. */
@@ -34,9 +35,9 @@ typedef struct {
 } Worker;
 
 static Worker workers[MOST_WORKERS];
-static atomic_int n_workers; /* started */
-static atomic_int taken;   /* whether a caller has the workers */
-static atomic_int callers; /* between enter and leave */
+static atomic_int n_workers;   /* started */
+static atomic_int taken;       /* by a caller, with so many threads in all; 0: by none */
+static atomic_int callers;     /* between enter and leave */
 static atomic_long parts_done; /* by workers */
 
 static void relax(void)
@@ -56,10 +57,7 @@ static long nanoseconds_since(const struct timespec *start)
 }
 
 /* Moves a worker from one state to another, or returns 0: it was in a third. */
-static int move(Worker *worker, int from, int to)
-{
-    return atomic_compare_exchange_strong(&worker->state, &from, to);
-}
+static int move(Worker *worker, int from, int to) { return atomic_compare_exchange_strong(&worker->state, &from, to); }
 
 static void fall_asleep(Worker *worker)
 {
@@ -80,7 +78,11 @@ static void wait_for_work(Worker *worker)
         if (atomic_load_explicit(&worker->state, memory_order_relaxed) == OFFERED && move(worker, OFFERED, RUNNING))
             return;
         relax();
-        if (turn % TURNS_BETWEEN_LOOKS == 0 && nanoseconds_since(&start) > SPIN_NANOSECONDS) {
+        if (turn % TURNS_BETWEEN_LOOKS != 0)
+            continue;
+        if (worker - workers + 1 < atomic_load_explicit(&taken, memory_order_relaxed)) {
+            clock_gettime(CLOCK_MONOTONIC, &start);
+        } else if (nanoseconds_since(&start) > SPIN_NANOSECONDS) {
             fall_asleep(worker);
             clock_gettime(CLOCK_MONOTONIC, &start);
         }
@@ -134,7 +136,8 @@ static int least_of(int a, int b) { return a < b ? a : b; }
 static int enter_pool(int threads)
 {
     threads = least_of(threads, MOST_PARTS) - atomic_fetch_add(&callers, 1);
-    if (threads < 2 || atomic_exchange(&taken, 1))
+    int nobody = 0;
+    if (threads < 2 || !atomic_compare_exchange_strong(&taken, &nobody, threads))
         return 1;
     for (int missing = threads - 1 - n_workers; missing > 0; missing--)
         start_worker();

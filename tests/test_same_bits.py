@@ -16,12 +16,12 @@ DTYPES = ("float32", "float64")
 NETS = {
     "tables": ([54, 128, 64, 7], "relu", "cross_entropy"),
     "wide": ([300, 517, 260, 3], "tanh", "mse"),
-    "one output": ([1030, 401, 1], "gelu", "binary_cross_entropy"),
-    "softmax inside": ([513, 300, 700, 9], ["softmax", "silu"], "huber"),
+    "one output": ([1030, 201, 1], "gelu", "binary_cross_entropy"),
+    "softmax inside": ([513, 200, 300, 9], ["softmax", "silu"], "huber"),
     "narrow and long": ([3, 50, 50, 50, 2], "tanh", "mse"),
-    "linear": ([2050, 1030], "relu", "mse"),
+    "linear": ([1030, 517], "relu", "mse"),
 }
-ROWS = {"few rows": 5, "two groups": 33, "a block": 256, "blocks and one": 1025, "many": 2600}
+ROWS = {"few rows": 5, "two groups": 33, "a block": 256, "blocks and one": 1025}
 
 
 def network(case, dtype, threads):
@@ -57,7 +57,9 @@ def test_calls_give_the_same_bits_on_any_number_of_threads(case, dtype, rows):
             assert got == alone, f"{case} {dtype} rows={rows} threads={threads} call {k}"
 
 
-@pytest.mark.parametrize("optimizer", [fb.SGD(0.01), fb.SGD(0.01, momentum=0.9), fb.Adam()], ids=["sgd", "momentum", "adam"])
+@pytest.mark.parametrize(
+    "optimizer", [fb.SGD(0.01), fb.SGD(0.01, momentum=0.9), fb.Adam()], ids=["sgd", "momentum", "adam"]
+)
 @pytest.mark.parametrize("batch_size", [40, 256, 700])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", NETS)
@@ -96,7 +98,7 @@ def test_a_caller_gets_fewer_threads_while_others_are_at_work():
 
 def test_work_is_large_enough_here_to_ask_for_threads():
     """Else the tests above would compare one thread with itself."""
-    for case, rows in itertools.product(NETS, (1025, 2600)):
+    for case, rows in itertools.product(NETS, (700, 1025)):
         assert network(case, "float32", 4)._engine.threads_for(rows) == 4, (case, rows)
 
 
