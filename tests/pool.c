@@ -4,6 +4,7 @@
  *     pool fork        the same in children of a process that has used its workers, one of them forked in mid-region
  *     pool time        how much longer a region takes than its parts
  */
+#define _GNU_SOURCE /* as Python.h does: sched_getcpu */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
