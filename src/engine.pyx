@@ -642,6 +642,11 @@ cdef class Engine:
         self.optimizer.nesterov = nesterov
 
     @property
+    def workspace_bytes(self):
+        """What the arena of the calls so far takes."""
+        return self.own.capacity * sizeof(real) if self.own is not None else 0
+
+    @property
     def steps(self):
         """Updates taken by the present optimiser."""
         return self.optimizer.steps

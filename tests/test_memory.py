@@ -1,0 +1,111 @@
+"""What a network takes: the formula of docs/memory.md, and nothing more once it runs."""
+
+import resource
+import sys
+
+import numpy as np
+import pytest
+
+import fastbp as fb
+from fastbp import config
+
+VECTOR_BYTES = {"v4": 64, "v3": 32, "v2": 16, "neon": 16, "generic": 16}[config.LEVEL]
+NEEDS_Y = {"gelu", "gelu_tanh", "silu", "softplus"}
+NETS = [
+    ([4, 16, 1], "tanh"),
+    ([54, 128, 64, 7], "relu"),
+    ([784, 512, 10], "silu"),
+    ([1, 1], "relu"),
+    ([300, 17, 1000, 3], "gelu"),
+]
+
+
+def workspace_bytes(net, batch, threads):
+    """The formula of docs/memory.md."""
+    size = net.dtype.itemsize
+    lanes = VECTOR_BYTES // size
+
+    def padded(n):
+        return -(-n // lanes) * lanes
+
+    widths = [net.n_inputs, *(layer.units for layer in net.layers)]
+    rows = min(batch, 256 * min(threads, 8))
+    packed = sum(
+        padded(o + lanes) * i + (padded(i + lanes) * o) + 2 * padded(o)
+        for i, o in zip(widths[:-1], widths[1:], strict=True)
+    )
+    a_row = padded(widths[0]) + padded(widths[-1]) + 2 * padded(max(widths)) + 4
+    a_row += sum(padded(layer.units) * (2 if layer.activation in NEEDS_Y else 1) for layer in net.layers)
+    partials = -(-rows // 256) * padded(net.n_params) if rows >= 256 and net.n_params <= 32768 else 0
+    lines = (
+        64 // size * (len(widths) * 10 + 10 + sum(3 * padded(w) // lanes for w in widths))
+    )  # buffers start on a line
+    return size * (packed + rows * a_row + partials + lines)
+
+
+def network(sizes, activation, dtype="float32", threads=1):
+    return fb.Network(sizes, activation=activation, loss="mse", dtype=dtype, seed=0, threads=threads)
+
+
+def data(net, rows):
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal((rows, n)).astype(net.dtype) for n in (net.n_inputs, net.n_outputs))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("batch", [2, 64, 256, 1000, 5000])
+@pytest.mark.parametrize(("sizes", "activation"), NETS)
+def test_the_workspace_is_what_the_formula_says(sizes, activation, batch, threads, dtype):
+    net = network(sizes, activation, dtype, threads)
+    X, y = data(net, 5000)
+    net.fit(X, y, epochs=1, batch_size=batch, verbose=0)
+    asked = net._engine.threads_for(batch)
+    most = workspace_bytes(net, batch, asked)
+    assert most / 3 < net._engine.workspace_bytes <= most
+
+
+def test_the_workspace_does_not_grow_with_the_data():
+    taken = []
+    for rows in (1000, 30000):
+        net = network([20, 50, 3], "relu")
+        X, y = data(net, rows)
+        net.fit(X, y, epochs=1, batch_size=100, verbose=0)
+        net.loss_and_grad(X, y)
+        net.predict(X)
+        taken.append(net._engine.workspace_bytes)
+    assert taken[0] == taken[1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("sizes", "batch"), [([4, 16, 1], 32), ([54, 128, 64, 7], 256), ([17, 64, 6], 1)])
+def test_steps_cause_no_page_fault(sizes, batch, threads):
+    """Counted around one call of the core with hundreds of steps, after one that has touched everything."""
+    net = network(sizes, "relu", threads=threads)
+    X, y = data(net, 100 * batch)
+    net.fit(X, y, epochs=2, batch_size=batch, optimizer=fb.SGD(1e-3), verbose=0)
+    arguments = X, y, None, None, len(X), batch, net._core_loss.code_for(y)
+    net._engine.train(*arguments)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    net._engine.train(*arguments)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert (after.ru_minflt - before.ru_minflt, after.ru_majflt - before.ru_majflt) == (0, 0)
+
+
+@pytest.mark.parametrize("rows", [1, 200])
+def test_predicting_into_an_array_allocates_nothing(rows):
+    net = network([17, 64, 64, 6], "tanh")
+    X, out = next(data(net, rows)), np.empty((rows, 6), "float32")
+
+    def blocks_taken(calls):
+        before = sys.getallocatedblocks()
+        for _ in calls:
+            net.predict(X, out=out)
+        return sys.getallocatedblocks() - before
+
+    calls = [None] * 1000
+    blocks_taken(calls)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    taken = blocks_taken(calls)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt == faults
+    assert taken <= 2  # of this test's own: an int and an iterator
