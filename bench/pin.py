@@ -3,8 +3,10 @@
 import os
 
 CORE = None
+USABLE = set()  # before it was pinned
 if hasattr(os, "sched_setaffinity"):
-    CORE = max(os.sched_getaffinity(0))  # not 0, where interrupts go first
+    USABLE = os.sched_getaffinity(0)
+    CORE = max(USABLE)  # not 0, where interrupts go first
     os.sched_setaffinity(0, {CORE})
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTBP_THREADS"):
     os.environ[name] = "1"

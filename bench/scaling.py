@@ -1,19 +1,17 @@
 """How the time grows with rows, with width and with threads: docs/scaling.svg and the figures behind it.
 
-    python bench/scaling.py [--level v3] [--json FILE] [--svg docs/scaling.svg]
+    python bench/scaling.py [--json FILE] [--svg docs/scaling.svg]
 
 Per row and multiply-add, a net of one width throughout should cost the same at any batch and any width, as far as its
-numbers fit into cache; a shape that costs more than 1.3 times its neighbours is named. Threads: the steps of the cases of
-`python bench`, alone and with a second thread, interleaved. Numbers are medians; fastbp is timed alone, no peer here.
+numbers fit into cache; a shape that costs more than 1.3 times its neighbours is named. Threads: the steps of the cases
+of `python bench`, alone and with more threads, interleaved. Numbers are medians; there is no peer here.
 """
 
-import os
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[name] = "1"  # an idle thread of NumPy's BLAS spins on a core for a while
+import pin  # isort: skip  before NumPy
 
 import argparse
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -22,7 +20,7 @@ import numpy as np
 from cases import CASES, make_data
 
 import fastbp as fb
-from fastbp import config, cpus
+from fastbp import config
 
 WIDTHS = (4, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 50, 63, 64, 65, 96, 100, 127, 128, 129, 192, 200, 255, 256, 257,
           300, 384, 500, 512, 513, 768, 1000, 1023, 1024, 1025, 1536, 2048, 3000, 4096)  # fmt: skip
@@ -80,7 +78,7 @@ def sweep(shapes, dtype):
 
 
 def outliers(rows, along):
-    """Shapes that cost more than MOST_OVER_NEIGHBOURS times both neighbours, per row and weight, from where that counts."""
+    """Shapes that cost more than MOST_OVER_NEIGHBOURS times both neighbours, per row and weight."""
     found = []
     for what in ("forward", "training"):
         cost = [row[what] / (row["batch"] * row["width"] ** 2) for row in rows]
@@ -162,10 +160,12 @@ def main():
     args = parser.parse_args()
     cpu = config.cpu_name()
     print(f"{cpu}, {time.strftime('%Y-%m-%d')}, level {config.LEVEL}")
-    report = {"cpu": cpu, "date": time.strftime("%Y-%m-%d"), "level": config.LEVEL, "most": cpus.usable()}
+    report = {"cpu": cpu, "date": time.strftime("%Y-%m-%d"), "level": config.LEVEL, "most": max(1, len(pin.USABLE))}
+    if pin.CORE is not None:
+        os.sched_setaffinity(0, pin.USABLE)
     report["threads"] = with_threads(report["most"])
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    if pin.CORE is not None:
+        os.sched_setaffinity(0, {pin.CORE})
     report["batches"] = {w: sweep([(w, b) for b in BATCHES], "float32") for w in WIDTH_OF_BATCHES}
     report["widths"] = {d: sweep([(w, BATCH_OF_WIDTHS) for w in WIDTHS], d) for d in ("float32", "float64")}
     report["outliers"] = [
