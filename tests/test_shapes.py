@@ -54,6 +54,17 @@ def test_sums_around_depth_blocks(deep, rows, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("deep", AROUND_256)
+def test_every_activation_is_of_the_sum_over_all_depth_blocks(deep, activation, dtype):
+    for rows in (1, 9):
+        seed = stable_seed("depth", deep, activation, rows)
+        sizes, activations = (deep, 21, 2), (activation, "identity")
+        problem = draw_well_posed(seed, sizes, activations, "mse", rows=rows, dtype=dtype)
+        check_pass("shapes", problem, dtype, by_fastbp(problem, dtype), by_twin(problem))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("variant", LOSSES)
 @pytest.mark.parametrize("rows", [*AROUND_256, 511, 512])
 def test_rows_around_blocks(rows, variant, dtype):

@@ -158,6 +158,17 @@ def test_every_optimizer_at_widths_around_the_vector_follows_the_twin(optimizer,
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("beside", [-1, 0, 1])
+def test_steps_with_rows_of_weights_around_a_page_follow_the_twin(beside, batch_size, dtype):
+    """Rows of 4 KiB would fall into the same cache sets; src/plan.pxd lays them further apart."""
+    width = 4096 // np.dtype(dtype).itemsize + beside
+    seed = stable_seed("page", width)
+    shape = {"rows": 5, "batch_size": batch_size}
+    check_run("steps", seed, (width, 3, width), ("tanh", "identity"), "mse", fb.SGD(0.02), dtype, **shape)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch_size", [257, 300, 513])
 def test_batches_of_several_blocks_follow_the_twin(batch_size, dtype):
     for k, optimizer in enumerate((fb.SGD(0.05, momentum=0.9), fb.Adam(0.01))):

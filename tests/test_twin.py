@@ -116,6 +116,19 @@ def test_losses_from_large_logits_stay_finite_and_right(variant, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("outputs", [2, 9, 40])
+@pytest.mark.parametrize("form", ["classes", "one-hot", "probabilities"])
+def test_labels_are_smoothed_in_every_form_of_targets(form, outputs, dtype):
+    sizes, activations = (4, 7, outputs), ("tanh", "softmax")
+    problem = draw_problem(outputs, sizes, activations, "cross_entropy smoothed", rows=50, dtype=dtype)
+    if form == "one-hot":
+        problem.t = np.eye(outputs)[problem.t]
+    if form == "probabilities":
+        problem.t = np.random.default_rng(outputs).dirichlet(np.ones(outputs), 50).astype(dtype).astype(float)
+    check_pass("smoothing", problem, dtype, by_fastbp(problem, dtype), by_twin(problem))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("loss", "output"), [("mse", "identity"), ("binary_cross_entropy", "sigmoid")])
 def test_targets_of_one_output_may_be_a_vector(loss, output, dtype):
     problem = draw_problem(5, (3, 4, 1), ("tanh", output), loss, rows=20, dtype=dtype)

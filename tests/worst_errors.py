@@ -29,6 +29,7 @@ MEANINGS = {
     "shapes": "widths, depths and rows at every vector, tile and block boundary and one to each side, against the twin",
     "random": "random networks (hypothesis), against the twin",
     "large logits": "losses from logits of hundreds, against the twin",
+    "smoothing": "cross-entropy with smoothed labels, given as classes, one-hot or as probabilities, against the twin",
     "steps": "a few training steps around the vector's width: every activation, loss and optimiser, against the twin",
     "training": "two epochs with every optimiser and kind of batch, against the twin",
 }
