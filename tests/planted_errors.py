@@ -1,12 +1,12 @@
 """Checks the checks: plants one error at a time in the kernels, rebuilds, and looks who finds it.
 
-    python tests/planted_errors.py [--only WORD ...] [--level v3] [--jobs 1] [--list]
+    python tests/planted_errors.py [--only WORD ...] [--level v3] [--jobs 1] [--list] [--write docs/planted-errors.md]
 
 The errors stand in tests/planted.py. For each, a copy of the sources in a temporary folder is built at one level, and
-(a) a fast part of the test suite runs up to its first failure, (b) the shipped `gradcheck` alone runs over a handful of
-networks. A crash or an endless run counts as found. The table and both shares are printed at the end; the exit status
-is 1 where (a) misses an error, or where one is no test (it does not compile, or compiles to the same code). Needs what
-a build needs; one error takes half a minute of one core.
+(a) the test suite runs up to its first failure, (b) the shipped `gradcheck` alone runs over a handful of networks. A
+crash or an endless run counts as found. The table and both shares are printed at the end, and written to a page if one
+is named; the exit status is 1 where (a) misses an error, or where one is no test (it does not compile, or compiles to
+the same code). Needs what a build needs; one error takes half a minute of one core, two minutes if (a) misses it.
 """
 
 import argparse
@@ -20,11 +20,15 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "src", "fastbp", "tests")
-SUITE = ("test_twin.py", "test_gradients.py")  # the fast part: under a minute, stopped at the first failure
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
+SOURCES = ("pyproject.toml", "setup.py", *DOCUMENTS, "src", "fastbp", "tests", "bench", "docs", ".ci")
+# The whole suite runs; these files first, as they find most errors, and within seconds.
+FIRST = ("notes_net", "twin", "steps", "shapes", "extremes", "gradients")
+OPTIMIZED, FAST_BUILD = '"-O3"', '"-O1"'  # half the time of a build; what is planted is in the source
 SECONDS = 600  # no honest run takes longer
 
 
@@ -49,6 +53,26 @@ def plants(words):
     return chosen
 
 
+PAGE = """\
+# Planted errors: the checks are checked
+
+Single errors of the kinds that one makes in such kernels - a wrong sign, a lost bias, a row or an index off by one, a
+dropped tail, a missing 1/n, a stale W - are planted one at a time in a copy of the sources (`tests/planted.py` has the
+lines), which is then built with -O1 at one level and checked twice: by the whole test suite up to its first failure,
+and by `Network.gradcheck` alone over some sixty small networks. A gradient check compares the gradient with the loss of
+the same kernels: it is blind to what both have in common (a wrong function with its right derivative), and it never
+predicts, weighs rows, shuffles, or takes a step. "yes" means found.
+
+{machine}, {date}, `{command}`:
+
+{shares}
+
+| planted error | file in src | suite | gradcheck | found by |
+| --- | --- | --- | --- | --- |
+{rows}
+"""
+
+
 class Slot:
     """A copy of the sources with its own build folder, in which one error at a time is planted."""
 
@@ -56,12 +80,17 @@ class Slot:
         self.folder = folder
         self.level = level
         self.compiled = None  # of the sources without an error
+        self.machine = ""
+        self.last_output = ""
         for name in SOURCES:
             source, target = ROOT / name, folder / name
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
             else:
                 shutil.copy(source, target)
+        setup = folder / "setup.py"
+        assert setup.read_text().count(OPTIMIZED) == 1
+        setup.write_text(setup.read_text().replace(OPTIMIZED, FAST_BUILD))
 
     def run(self, *command, seconds=SECONDS):
         """(exit status or "hang", output) of a command that sees this copy and no installed one."""
@@ -85,6 +114,7 @@ class Slot:
         except subprocess.TimeoutExpired as expired:
             output = expired.stdout or ""
             return "hang", output.decode(errors="replace") if isinstance(output, bytes) else output
+        self.last_output = done.stdout
         return done.returncode, done.stdout
 
     def build(self):
@@ -97,9 +127,11 @@ class Slot:
 
     def suite(self):
         """(found, how) by the test suite."""
-        tests = [str(self.folder / "tests" / name) for name in SUITE]
-        status, output = self.run("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *tests)
-        failed = re.search(r"^(?:FAILED|ERROR) \S*/(\S+::\S+)", output, re.MULTILINE)
+        files = sorted((self.folder / "tests").glob("test_*.py"))
+        tests = [str(file) for file in sorted(files, key=lambda file: rank(file.stem.removeprefix("test_")))]
+        options = ["-xq", "-p", "no:cacheprovider", "-p", "no:randomly", f"--basetemp={self.folder / 'tmp'}"]
+        status, output = self.run("-m", "pytest", *options, *tests)
+        failed = re.search(r"^(?:FAILED|ERROR) \S*/(\S+?::\w+)", output, re.MULTILINE)
         if status in (0, 1, "hang") or status < 0:
             return verdict(status, failed.group(1) if failed else "")
         raise RuntimeError(f"pytest ended with {status}:\n{output[-3000:]}")
@@ -118,9 +150,12 @@ class Slot:
         status, output = self.run("-c", "import fastbp; print(fastbp.__file__)")
         if not output.startswith(str(self.folder)):
             raise RuntimeError(f"expected fastbp to be imported from {self.folder}, got {output}")
+        _, machine = self.run("-c", "from fastbp.config import cpu_name; print(cpu_name())")
+        _, software = self.run("-c", "from worst_errors import software; print(software())")
+        self.machine = f"{machine.strip()}, level {self.level}, {software.strip()}"
         for who, (found, how) in (("test suite", self.suite()), ("gradcheck", self.gradcheck())):
             if found:
-                raise RuntimeError(f"the {who} finds an error where none was planted: {how}")
+                raise RuntimeError(f"the {who} finds an error where none was planted: {how}\n{self.last_output}")
 
     def plant(self, name, file, old, new):
         """One row of the table: (name, file, suite's verdict, gradcheck's verdict); None for both if it is no test.
@@ -139,6 +174,11 @@ class Slot:
             return name, file, None, None
         finally:
             path.write_text(original)
+
+
+def rank(name):
+    """Where a test file comes in the run."""
+    return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
 def verdict(status, how):
@@ -173,18 +213,39 @@ def gradcheck_alone():
     return 0
 
 
-def table(rows):
-    """Names, who found it, and both shares."""
-    lines = ["", f"{'planted error':52} {'file':18} {'suite':5} {'check':5}  found by"]
-    tested = [row for row in rows if row[2] is not None]
-    for name, file, suite, check in tested:
-        how = suite[1] or check[1]
-        lines.append(f"{name:52} {file:18} {mark(suite):5} {mark(check):5}  {how}")
+def tested(rows):
+    return [row for row in rows if row[2] is not None]
+
+
+def shares(rows):
+    """Lines that say how many each of the two found."""
     for who, column in (("test suite", 2), ("gradcheck alone", 3)):
-        found = sum(row[column][0] for row in tested)
-        lines.append(f"{who}: {found} of {len(tested)}, {100 * found / max(1, len(tested)):.0f}%")
-    lines += [f"no test: {row[0]}" for row in rows if row[2] is None]
+        found = sum(row[column][0] for row in tested(rows))
+        yield f"{who}: {found} of {len(tested(rows))}, {100 * found / max(1, len(tested(rows))):.0f}%"
+
+
+def table(rows):
+    """Names, who found it, and both shares, as text."""
+    lines = ["", f"{'planted error':52} {'file':18} {'suite':5} {'check':5}  found by"]
+    for name, file, suite, check in tested(rows):
+        lines.append(f"{name:52} {file:18} {mark(suite):5} {mark(check):5}  {suite[1] or check[1]}")
+    lines += [*shares(rows), *(f"no test: {row[0]}" for row in rows if row[2] is None)]
     return "\n".join(lines)
+
+
+def page(rows, machine, planned):
+    """The same as Markdown; it says how many of the planned errors it has."""
+    cells = ((name, file, mark(suite), mark(check), suite[1] or check[1]) for name, file, suite, check in tested(rows))
+    counts = [f"- {line}" for line in shares(rows)]
+    if len(rows) < planned:
+        counts.append(f"- not run yet: {planned - len(rows)} of {planned}")
+    return PAGE.format(
+        machine=machine,
+        date=date.today(),
+        command=" ".join(["python", "tests/planted_errors.py", *sys.argv[1:]]),
+        shares="\n".join(counts),
+        rows="\n".join(f"| {' | '.join(row)} |" for row in cells),
+    )
 
 
 def mark(result):
@@ -197,6 +258,7 @@ def main():
     parser.add_argument("--level", default="v3", help="the level to build and test")
     parser.add_argument("--jobs", type=int, default=1, help="copies that build and test side by side")
     parser.add_argument("--list", action="store_true", help="check the list against the sources, and print it")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="the page for the table, written after each error")
     parser.add_argument("--gradcheck", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.gradcheck:
@@ -215,24 +277,30 @@ def main():
             slot = Slot(Path(folder) / f"slot{k}", arguments.level)
             slot.check_sound()
             free.put(slot)
+            return slot
 
         def plant(error):
             slot = free.get()
             begin = time.monotonic()
             try:
-                row = slot.plant(*error)
+                name, _, suite, check = row = slot.plant(*error)
             finally:
                 free.put(slot)
-            if row[2] is not None:
+            if suite is not None:
                 seconds = time.monotonic() - begin
-                print(f"{row[0]}: suite {mark(row[2])}, gradcheck {mark(row[3])} ({seconds:.0f} s)", flush=True)
+                how = suite[1] or check[1]
+                print(f"{name}: suite {mark(suite)}, gradcheck {mark(check)} ({seconds:.0f} s) {how}", flush=True)
             return row
 
         for k in range(arguments.jobs):
             (Path(folder) / f"slot{k}").mkdir()
-        list(pool.map(make_slot, range(arguments.jobs)))
+        machine = list(pool.map(make_slot, range(arguments.jobs)))[0].machine
         print(f"sound without an error; {len(chosen)} to plant", flush=True)
-        rows = list(pool.map(plant, chosen))
+        rows = []
+        for row in pool.map(plant, chosen):
+            rows.append(row)
+            if arguments.write:
+                arguments.write.write_text(page(rows, machine, len(chosen)))
     print(table(rows))
     return 0 if all(row[2] and row[2][0] for row in rows) else 1
 
