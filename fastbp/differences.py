@@ -166,13 +166,14 @@ class Twin:
         else:
             numeric = central[-2]  # the mean of both slopes, if the kink is at the point
             gap = max(abs(analytic - numeric), jump[-2])
-        return numeric, self.at_kink(e, analytic, gap, steps, f, noise, tolerance)
+        return numeric, self.at_kink(e, analytic, gap, steps, f, jump, noise, tolerance)
 
-    def at_kink(self, e, analytic, gap, steps, f, noise, tolerance):
+    def at_kink(self, e, analytic, gap, steps, f, jump, noise, tolerance):
         """Whether the point itself is a kink, and the analytic value one that the gradient takes around it.
 
-        So it is if the value lies within the slopes on both sides, what the float64 kernels say, and what the gradient
-        becomes after roundings of the whole point; and if the kernels are right at w - 3h/2 and at w + 3h/2.
+        So it is if the slopes on both sides differ, or the value from the gradient after roundings of the whole point,
+        not much less than it does from the difference; if the value lies within these and what the float64 kernels say;
+        and if the kernels are right at w - 3h/2 and at w + 3h/2.
         """
         vector, i = self.entry(e)
         start = vector[i]
@@ -185,7 +186,8 @@ class Twin:
                 (3 * self.value - 4 * below + below2) / (2 * h),
             )
             values = [left, right, self.gradient[e], *self.rounded[:, e]]
-            seen = noise[k] < gap / SAFETY
+            apart = max(jump[k], np.ptp([analytic, *self.rounded[:, e]]))
+            seen = noise[k] < gap / SAFETY < apart
             if not (seen and min(values) - room <= analytic <= max(values) + room):
                 continue
             around = []

@@ -1,11 +1,14 @@
 """The shipped gradient check: it passes right gradients, names wrong entries, recognises kinks, and changes nothing."""
 
+import types
+
 import numpy as np
 import pytest
 from problems import ACTIVATIONS, LOGIT_OUTPUTS, LOSSES, draw_problem, make_network, stable_seed
 
 import fastbp as fb
 import fastbp.gradcheck  # noqa: F401 (fb.gradcheck)
+from fastbp import config
 
 DTYPES = ("float64", "float32")
 # relative errors of one entry that the defaults must find
@@ -174,6 +177,26 @@ def test_a_wrong_gradient_is_found_and_named(change, parts, entries, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("change", [wrong_sign, lost_bias, scaled_layer, off_by_one_row, missing_division_by_rows])
+def test_an_error_in_the_kernels_of_one_dtype_is_found(change, activation, dtype, monkeypatch):
+    """Copies of the network are as wrong as itself, and no kinks; in float32 the float64 ones beside it are right."""
+    modules = config.engine_module
+
+    def tampered_modules(of):
+        def engine(*arguments):
+            return Tampered(modules(of).Engine(*arguments), change_gradient=change if of == dtype else None)
+
+        return types.SimpleNamespace(Engine=engine)
+
+    monkeypatch.setattr(config, "engine_module", tampered_modules)
+    problem = draw_problem(5, (4, 6, 5, 3), (activation, activation, "identity"), "mse", rows=6, dtype=dtype)
+    report = make_network(problem, dtype).gradcheck(problem.X, problem.t)
+    assert not report.ok, report
+    assert report.n_kinks == 0, report
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_wrong_input_gradient_is_found_and_named(dtype):
     def change(g):
         g[[1, 2]] = g[[2, 1]]
@@ -256,6 +279,16 @@ def test_kinks_are_listed_and_neither_pass_nor_fail(activation, loss, x, t, dist
     assert inputs.entry((0, 0)) in str(report).split("at a kink")[1]
     moving = np.flatnonzero(x)  # an input of 0 does not move the unit
     assert all(j in moving for _, j in weight.kinks), report
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_rounding_leaves_of_a_sum_that_cancels_is_no_kink(dtype):
+    """The bias gradients of a class hinge are sums of a few equal numbers, at all points around as well."""
+    for seed in range(40):
+        problem = draw_problem(seed, (3, 5, 6), ("tanh", "identity"), "hinge of classes", rows=5, dtype=dtype)
+        report = make_network(problem, dtype).gradcheck(problem.X, problem.t)
+        assert report.ok, f"{problem}\n{report}"
+        assert report.n_kinks == 0, f"{problem}\n{report}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
