@@ -30,6 +30,7 @@ def workspace_bytes(net, batch, threads):
 
     widths = [net.n_inputs, *(layer.units for layer in net.layers)]
     rows = min(batch, 256 * min(threads, 8))
+    stride = rows + max(1, 64 // (lanes * size))  # of a panel that would be a multiple of 4 KiB
     packed = sum(
         padded(o + lanes) * i + (padded(i + lanes) * o) + 2 * padded(o)
         for i, o in zip(widths[:-1], widths[1:], strict=True)
@@ -40,7 +41,7 @@ def workspace_bytes(net, batch, threads):
     lines = (
         64 // size * (len(widths) * 10 + 10 + sum(3 * padded(w) // lanes for w in widths))
     )  # buffers start on a line
-    return size * (packed + rows * a_row + partials + lines)
+    return size * (packed + stride * a_row + partials + lines)
 
 
 def network(sizes, activation, dtype="float32", threads=1):
@@ -62,7 +63,7 @@ def test_the_workspace_is_what_the_formula_says(sizes, activation, batch, thread
     net.fit(X, y, epochs=1, batch_size=batch, verbose=0)
     asked = net._engine.threads_for(batch)
     most = workspace_bytes(net, batch, asked)
-    assert most / 3 < net._engine.workspace_bytes <= most
+    assert most / 2 - 8192 < net._engine.workspace_bytes <= most
 
 
 def test_the_workspace_does_not_grow_with_the_data():
