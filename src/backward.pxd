@@ -6,7 +6,7 @@
 from simd cimport (real, vec, VL, PAIR, TILE_FEATURES, ends, zero_lanes, next_part, v_load, v_store_first, v_load_first,
                    v_zero, product_by_rows, product_by_features)
 from names cimport SOFTMAX
-from plan cimport Plan, Layer, KC, MAX_BLOCK_ROWS, blocks, one_row, vectors_of, least, panels
+from plan cimport Plan, Layer, KC, MAX_BLOCK_ROWS, blocks, vectors_of, least, panels
 from team cimport share
 from activations cimport apply_slope, softmax_slope
 from row cimport Rows, row_input_gradient, rows_of
@@ -66,23 +66,24 @@ cdef inline void weight_gradient(const Layer *layer, const real *delta, const re
         first += n
 
 
-cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real *parameters, const real *arena,
-                                const real *delta, real *dx, long row, long rows, long begin, long end) noexcept nogil:
-    """dL/dx = W^T dL/dy, of rows row .. row + rows - 1 and slivers begin .. end - 1 of inputs; delta and dx from row 0.
+cdef inline void few_rows_input_gradient(const Plan *plan, const Layer *layer, const real *parameters, const real *arena,
+                                         const real *delta, real *dx, long rows, int part, int parts) noexcept nogil:
+    """dL/dx = W^T dL/dy, from W as it is; a part takes some of the inputs."""
+    cdef Rows weights = rows_of(plan, layer, parameters, arena)
+    cdef long r
+    for r in range(rows):
+        row_input_gradient(&weights, delta + r * VL, dx + r * VL, plan.stride, layer.outputs, part, parts)
 
-    A pass of one row computes all of it.
-    """
+
+cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real *arena, const real *delta, real *dx,
+                                long row, long rows, long begin, long end) noexcept nogil:
+    """dL/dx = W^T dL/dy, of rows row .. row + rows - 1 and slivers begin .. end - 1 of inputs; delta and dx from row 0."""
     cdef long stride = plan.stride, O = layer.outputs, block, o, depth, sliver, i
     cdef int vectors
     cdef ends e
-    cdef Rows weights
     e.floor = -INFINITY
     delta += row * VL
     dx += row * VL
-    if one_row(plan):
-        weights = rows_of(plan, layer, parameters, arena)
-        row_input_gradient(&weights, delta, dx, O)
-        return
     for block in range(blocks(O, KC)):
         o = block * KC
         depth = least(KC, O - o)

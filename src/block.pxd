@@ -7,14 +7,15 @@
 from clock cimport Clock, lap, GATHER, FORWARD, LOSS, WEIGHT_GRADIENT, INPUT_GRADIENT
 from simd cimport real, vec, VL, v_load_first, v_store_first, v_zero
 from names cimport SOFTMAX
-from plan cimport GROUP, MAX_BLOCK_ROWS, Layer, Plan, blocks, least, panels, slivers, threads_for_vectors
+from plan cimport GROUP, MAX_BLOCK_ROWS, Layer, Plan, blocks, has_few_rows, least, panels, slivers, threads_for_vectors
 from team cimport Pool, share
 from data cimport Data, take_inputs, take_targets
 from pack cimport pack_weights, unpack_rows
-from activations cimport softmax, softmax_slope
-from forward cimport activation_of, forward, forward_outputs, layer_input
+from activations cimport softmax
+from forward cimport activation_of, few_rows_forward, forward, forward_outputs, layer_input
 from losses cimport loss_and_delta
-from backward cimport bias_gradient, input_gradient, through_activation, through_panels, weight_gradient
+from backward cimport (bias_gradient, few_rows_input_gradient, input_gradient, through_activation, through_panels,
+                       weight_gradient)
 
 cdef struct Block:
     const Plan *plan
@@ -124,11 +125,16 @@ cdef inline void rows_part(void *argument, int part, int parts) noexcept nogil:
 cdef inline void outputs_part(void *argument, int part, int parts) noexcept nogil:
     """Outputs of one layer."""
     cdef const Block *block = <const Block *>argument
-    cdef const Layer *layer = &block.plan.layers[block.layer]
-    cdef long n = slivers(layer.outputs)
-    forward_outputs(block.plan, layer, activation_of(block.plan, block.layer, block.to_loss and block.plan.from_logits),
-                    layer_input(block.plan, block.arena, block.layer), block.arena, 0, block.rows,
-                    share(n, part, parts), share(n, part + 1, parts))
+    cdef const Plan *plan = block.plan
+    cdef const Layer *layer = &plan.layers[block.layer]
+    cdef const real *x = layer_input(plan, block.arena, block.layer)
+    cdef int activation = activation_of(plan, block.layer, block.to_loss and plan.from_logits)
+    cdef long n = panels(layer.outputs) if has_few_rows(plan) else slivers(layer.outputs)
+    cdef long begin = share(n, part, parts), end = share(n, part + 1, parts)
+    if has_few_rows(plan):
+        few_rows_forward(plan, layer, activation, x, block.parameters, block.arena, block.rows, begin, end)
+    else:
+        forward_outputs(plan, layer, activation, x, block.arena, 0, block.rows, begin, end)
 
 
 cdef inline void block_forward(Block *block, long first, long rows) noexcept nogil:
@@ -179,16 +185,22 @@ cdef inline void layer_weights(const Block *block, int l, const real *delta, lon
 cdef inline void layer_rows(const Block *block, int l, const real *delta, real *dx, long row, long rows) noexcept nogil:
     """dL/dx of layer l, which is dL/dz of the layer below, and through the activation there: dL/dy."""
     cdef const Layer *layer = &block.plan.layers[l]
-    input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, row, rows, 0, slivers(layer.inputs))
+    if has_few_rows(block.plan):
+        few_rows_input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, rows, 0, 1)
+    else:
+        input_gradient(block.plan, layer, block.arena, delta, dx, row, rows, 0, slivers(layer.inputs))
     if l > 0:
         through_activation(block.plan, &block.plan.layers[l - 1], block.arena, dx, row, rows)
 
 
 cdef inline void layer_inputs(const Block *block, int l, const real *delta, real *dx, int part, int parts) noexcept nogil:
-    """The same for all rows, and for the part's inputs; softmax is left to the caller."""
+    """The same for all rows, and for the part's inputs; what is left of few rows and of softmax is the caller's."""
     cdef const Layer *layer = &block.plan.layers[l]
     cdef long begin = share(slivers(layer.inputs), part, parts), end = share(slivers(layer.inputs), part + 1, parts)
-    input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, 0, block.rows, begin, end)
+    if has_few_rows(block.plan):
+        few_rows_input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, block.rows, part, parts)
+        return
+    input_gradient(block.plan, layer, block.arena, delta, dx, 0, block.rows, begin, end)
     if l > 0 and block.plan.layers[l - 1].activation != SOFTMAX:
         through_panels(block.plan, &block.plan.layers[l - 1], block.arena, dx, 0, block.rows, 2 * begin,
                        least(2 * end, panels(layer.inputs)))
@@ -220,8 +232,8 @@ cdef inline const real *block_backward(Block *block) noexcept nogil:
     for l in range(plan.n_layers - 1, -1, -1):
         block.layer = l
         block.pool.run(layer_part, block, plan.threads)
-        if l > 0 and not block.by_rows and plan.layers[l - 1].activation == SOFTMAX:
-            softmax_slope(block.arena + plan.layers[l - 1].z, block.dx, plan.stride, block.rows, plan.layers[l].inputs)
+        if l > 0 and not block.by_rows and (has_few_rows(plan) or plan.layers[l - 1].activation == SOFTMAX):
+            through_activation(plan, &plan.layers[l - 1], block.arena, block.dx, 0, block.rows)
         spare = block.delta
         block.delta = block.dx
         block.dx = spare

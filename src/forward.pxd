@@ -2,7 +2,7 @@
 
 from simd cimport real, vec, VL, PAIR, ends, product_by_rows
 from names cimport IDENTITY, RELU, SOFTMAX
-from plan cimport Plan, Layer, KC, blocks, one_row, panels, slivers, vectors_of, least
+from plan cimport Plan, Layer, KC, blocks, has_few_rows, panels, slivers, vectors_of, least
 from activations cimport apply_h, softmax
 from row cimport Rows, clear_tail, row_forward, rows_of
 
@@ -18,6 +18,25 @@ cdef inline const real *layer_input(const Plan *plan, const real *arena, int l) 
 cdef inline int activation_of(const Plan *plan, int l, bint logits) noexcept nogil:
     """With `logits` the last layer stops at y."""
     return IDENTITY if logits and l == plan.n_layers - 1 else plan.layers[l].activation
+
+
+cdef inline void few_rows_forward(const Plan *plan, const Layer *layer, int activation, const real *x,
+                                  const real *parameters, real *arena, long rows, long begin, long end) noexcept nogil:
+    """z = h(W x + b) of panels begin .. end - 1, from W as it is; softmax is left to the caller."""
+    cdef Rows weights = rows_of(plan, layer, parameters, arena)
+    cdef long stride = plan.stride, r, panel
+    cdef real *y = arena + layer.y
+    cdef real *z = arena + layer.z
+    for r in range(rows):
+        row_forward(&weights, x + r * VL, y + r * VL, stride, layer.outputs, begin, end)
+    if rows * VL == stride:
+        apply_h(activation, y + begin * stride, z + begin * stride, (end - begin) * rows)
+    else:
+        for panel in range(begin, end):
+            apply_h(activation, y + panel * stride, z + panel * stride, rows)
+    if end == panels(layer.outputs):
+        for r in range(rows):
+            clear_tail(z + (end - 1) * stride + r * VL, layer.outputs - (end - 1) * VL)
 
 
 cdef inline void forward_outputs(const Plan *plan, const Layer *layer, int activation, const real *x, real *arena, long row,
@@ -53,12 +72,8 @@ cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activat
     """z = h(y), y = W x + b of rows row .. row + rows - 1 of the block; x, y, z in panels, x from row 0."""
     cdef real *y = arena + layer.y + row * VL
     cdef real *z = arena + layer.z + row * VL
-    cdef Rows weights
-    if one_row(plan):
-        weights = rows_of(plan, layer, parameters, arena)
-        row_forward(&weights, x, y, layer.outputs)
-        apply_h(activation, y, z, panels(layer.outputs))
-        clear_tail(z, layer.outputs)
+    if has_few_rows(plan):
+        few_rows_forward(plan, layer, activation, x, parameters, arena, rows, 0, panels(layer.outputs))
     else:
         forward_outputs(plan, layer, activation, x, arena, row, rows, 0, slivers(layer.outputs))
     if activation == SOFTMAX:

@@ -6,7 +6,7 @@
 from simd cimport (real, vec, VL, MAX_VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_min, v_abs, v_where_less,
                    v_where_first, v_sum, v_sums, v_exp, v_log, v_sigmoid, v_softplus)
 from names cimport (MSE, MAE, HUBER, QUANTILE, POISSON, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HINGE, CLASS_HINGE, GIVEN_DELTA)
-from plan cimport Plan, panels, least
+from plan cimport GROUP, Plan, panels, least
 from activations cimport row_maxes, HALF, ONE
 
 
@@ -44,12 +44,35 @@ cdef inline vec slope(const int loss, vec z, vec t, vec parameter) noexcept nogi
     return v_where_less(t * z, one, -t, v_zero())               # hinge
 
 
+cdef inline double sweep_one_output(const int loss, const real *z, const real *t, const real *scales, real *delta, long rows,
+                                    real parameter) noexcept nogil:
+    """sweep_loss for one output: lanes are rows, up to GROUP of them."""
+    cdef real[GROUP] zs, ts, slopes
+    cdef vec total = v_zero(), one_loss, scale
+    cdef long r, chunk, at
+    for r in range(panels(rows) * VL):
+        zs[r] = z[least(r, rows - 1) * VL]
+        ts[r] = t[least(r, rows - 1) * VL]
+    for chunk in range(panels(rows)):
+        at = chunk * VL
+        scale = v_load_first(scales + at, least(VL, rows - at))
+        one_loss = scale * value(loss, v_load(zs + at), v_load(ts + at), v_splat(parameter))
+        total = total + v_where_first(least(VL, rows - at), one_loss, v_zero())
+        v_store(slopes + at, scale * slope(loss, v_load(zs + at), v_load(ts + at), v_splat(parameter)))
+    if delta != NULL:
+        for r in range(rows):
+            delta[r * VL] = slopes[r]
+    return v_sum(total)
+
+
 cdef inline double sweep_loss(const int loss, const real *z, const real *t, const real *scales, real *delta, long rows,
                               long stride, long width, real parameter) noexcept nogil:
     cdef vec total, one_loss, zs, ts, scale
     cdef vec p = v_splat(parameter)
     cdef long panel, r, at
     cdef double loss_of_block = 0           # equal elements would all round one way in a longer float32 sum
+    if width == 1 and rows > 1:
+        return sweep_one_output(loss, z, t, scales, delta, rows, parameter)
     for panel in range(panels(width)):
         total = v_zero()
         for r in range(rows):

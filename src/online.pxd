@@ -6,7 +6,7 @@ from names cimport SGD
 from plan cimport Layer, Plan, least, panels
 from forward cimport forward, layer_input
 from losses cimport loss_and_delta
-from backward cimport input_gradient, through_activation
+from backward cimport few_rows_input_gradient, through_activation
 from optimizers cimport Optimizer
 from row cimport clear_tail
 from data cimport Data, take_inputs, take_targets
@@ -109,7 +109,7 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
         deltas = add_squares(deltas, delta, layer.outputs)
         inputs = add_squares(inputs, layer_input(plan, arena, l), layer.inputs)
         if l > 0:
-            input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 0, 1, 0, 0)
+            few_rows_input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1, 0, 1)
             through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)
     lap(plan.clock, INPUT_GRADIENT)
     if not advance(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):

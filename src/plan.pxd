@@ -20,6 +20,7 @@ cdef enum:
     MOST_BLOCKS = 8         # that many threads have such a block each; more than these share them
     MOST_PARTIAL = 32768    # parameters of a net whose threads have a gradient each: it stays in cache
     NUMBERS_PER_THREAD = 65536      # of a flat vector; less is sooner done than handed over
+    FEW_ROWS = 3            # up to which packing costs more than it saves
     GROUP = 16              # rows whose losses are summed on their own: no less than a vector's lanes
     CACHE_LINE = 64
 
@@ -62,7 +63,7 @@ cdef struct Plan:
     int threads         # parts in which a region may run (team.pxd)
     bint by_row         # there is room for the padded copy
     real *opening       # the arena while its buffers are opened among red zones, else NULL
-    bint padded_rows    # one row at a time: W and b are in the padded copy (row.pxd), not in the flat parameters
+    bint padded_rows    # one row a step: W and b are in the padded copy (row.pxd), not in the flat parameters
     Clock *clock        # NULL but in Engine.profile
 
 
@@ -105,9 +106,9 @@ cdef inline long block_rows(long batch_rows, int threads) noexcept nogil:
     return least(batch_rows, MAX_BLOCK_ROWS * least(threads, MOST_BLOCKS))
 
 
-cdef inline bint one_row(const Plan *plan) noexcept nogil:
-    """Whether the pass is of one row, which works on the flat parameters: panels are then plain vectors (row.pxd)."""
-    return plan.block_rows == 1
+cdef inline bint has_few_rows(const Plan *plan) noexcept nogil:
+    """Whether passes work on the flat parameters, without packed weights (row.pxd)."""
+    return plan.block_rows <= FEW_ROWS
 
 
 cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
@@ -121,8 +122,8 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
     plan.stride = off_page(plan.block_rows * VL)
     plan.by_row = by_row
     plan.padded_rows = False
-    if one_row(plan):
-        plan.stride = VL
+    if has_few_rows(plan):
+        plan.stride = plan.block_rows * VL
     for i in range(plan.n_layers):
         layer = &plan.layers[i]
         widest = layer.outputs if layer.outputs > widest else widest
@@ -131,7 +132,7 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
         if by_row:
             layer.row_stride = off_page(panels(layer.inputs) * VL)
             layer.rows = take(plan, (panels(layer.outputs) + 1) * VL * layer.row_stride)
-        if not one_row(plan):
+        if not has_few_rows(plan):
             layer.forward_weight = take(plan, slivers(layer.outputs) * PAIR * layer.inputs)
             layer.backward_weight = take(plan, slivers(layer.inputs) * PAIR * layer.outputs)
     plan.x = take(plan, panels(plan.layers[0].inputs) * plan.stride)

@@ -36,8 +36,8 @@ cdef extern from "transcendental.h" nogil:
     vec v_normal_cdf(vec x)
 
 cdef extern from "dots.h" nogil:
-    real dot(const real *w, const real *x, long n)
-    vec dots(const real *W, long stride, long rows, const real *x, long n)
+    real dot(const real *w, const real *x, long x_step, long n)
+    vec dots(const real *W, long stride, long rows, const real *x, long x_step, long n)
 
 cdef extern from "transpose.h" nogil:
     vec v_sums(vec *block)      # lane k: the sum of the lanes of block[k], VL of them

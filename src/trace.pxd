@@ -9,12 +9,12 @@
 
 from simd cimport real, VL, v_splat, v_store
 from names cimport IDENTITY, SOFTMAX
-from plan cimport Layer, Plan, panels, slivers
+from plan cimport Layer, Plan, panels
 from pack cimport unpack_rows
 from activations cimport apply_h, softmax
 from forward cimport forward_layer, layer_input
 from losses cimport loss_and_delta
-from backward cimport bias_gradient, input_gradient, through_activation, weight_gradient
+from backward cimport bias_gradient, few_rows_input_gradient, through_activation, weight_gradient
 
 
 cdef inline bint has_dz(const Plan *plan, int l) noexcept nogil:
@@ -89,7 +89,7 @@ cdef inline double record_pass(const Plan *plan, const real *parameters, real *a
         if layer.bias >= 0:
             bias_gradient(layer, delta, plan.stride, 1, False, record, 0, 1)
             record += layer.outputs
-        input_gradient(plan, layer, parameters, arena, delta, dx, 0, 1, 0, slivers(layer.inputs))
+        few_rows_input_gradient(plan, layer, parameters, arena, delta, dx, 1, 0, 1)
         spare = delta
         delta = dx
         dx = spare

@@ -178,12 +178,12 @@ static void test_transpose_of_every_shape(void)
 
 static void test_dots_of_every_number_of_rows(void)
 {
-    static real x[DEPTH + VL];
+    static real x[DEPTH + VL], apart[3 * (DEPTH + VL)]; /* the same vectors of x, three apart */
     EACH(d, DEPTHS)
     {
         const long n = DEPTHS[d], stride = n + 1;
         for (long i = 0; i < DEPTH + VL; i++)
-            x[i] = whole_number();
+            apart[i / VL * 3 * VL + i % VL] = x[i] = whole_number();
         for (long rows = 1; rows <= VL + 1; rows++) {
             fill(end_of_memory - SIZE, SIZE, NOT_READ);
             real *W = end_of_memory - ((rows - 1) * stride + n);
@@ -193,12 +193,15 @@ static void test_dots_of_every_number_of_rows(void)
                 for (long i = 0; i < n; i++)
                     sum += (double)(W[r * stride + i] = whole_number()) * (double)x[i];
                 expected[r] = (real)sum;
-                EXPECT(dot(W + r * stride, x, n) == expected[r], "dot of %ld numbers", n);
+                EXPECT(dot(W + r * stride, x, VL, n) == expected[r], "dot of %ld numbers", n);
+                EXPECT(dot(W + r * stride, apart, 3 * VL, n) == expected[r], "dot of %ld numbers apart", n);
             }
             for (long r = rows; r < VL; r++)
                 expected[r] = expected[rows - 1];
-            v_store(got, dots(W, stride, rows, x, n));
+            v_store(got, dots(W, stride, rows, x, VL, n));
             EXPECT(first_difference(got, expected, VL) == VL, "%ld rows of %ld", rows, n);
+            v_store(got, dots(W, stride, rows, apart, 3 * VL, n));
+            EXPECT(first_difference(got, expected, VL) == VL, "%ld rows of %ld apart", rows, n);
         }
     }
 }

@@ -21,11 +21,15 @@ NETS = {
     "narrow and long": ([3, 50, 50, 50, 2], "tanh", "mse"),
     "linear": ([1030, 517], "relu", "mse"),
 }
+LARGE = {
+    "tanh, mse": ([900, 1205, 1017, 5], "tanh", "mse"),
+    "softmax and silu, cross_entropy": ([1030, 1010, 1200, 9], ["softmax", "silu"], "cross_entropy"),
+}
 ROWS = {"few rows": 5, "two groups": 33, "a block": 256, "blocks and one": 1025}
 
 
 def network(case, dtype, threads):
-    sizes, activation, loss = NETS[case]
+    sizes, activation, loss = (NETS | LARGE)[case]
     return fb.Network(sizes, activation=activation, loss=loss, dtype=dtype, seed=3, threads=threads)
 
 
@@ -54,6 +58,18 @@ def test_calls_give_the_same_bits_on_any_number_of_threads(case, dtype, rows):
     (alone,) = results(network(case, dtype, 1), rows)
     for threads in THREADS[1:]:
         for k, got in enumerate(results(network(case, dtype, threads), rows, times=3)):
+            assert got == alone, f"{case} {dtype} rows={rows} threads={threads} call {k}"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 16, 17])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", LARGE)
+def test_few_rows_through_large_nets_give_the_same_bits_on_any_number_of_threads(case, dtype, rows):
+    (alone,) = results(network(case, dtype, 1), rows)
+    for threads in THREADS[1:]:
+        net = network(case, dtype, threads)
+        assert net._engine.threads_for(rows) == threads
+        for k, got in enumerate(results(net, rows, times=3)):
             assert got == alone, f"{case} {dtype} rows={rows} threads={threads} call {k}"
 
 
