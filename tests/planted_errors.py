@@ -63,9 +63,9 @@ and by `Network.gradcheck` alone over some sixty small networks. A gradient chec
 the same kernels: it is blind to what both have in common (a wrong function with its right derivative), and it never
 predicts, weighs rows, shuffles, or takes a step. "yes" means found.
 
-{machine}, {date}, `{command}`:
+{machine}, {date}, `python tests/planted_errors.py --write docs/planted-errors.md`:
 
-{shares}
+{counts}
 
 | planted error | file in src | suite | gradcheck | found by |
 | --- | --- | --- | --- | --- |
@@ -195,8 +195,10 @@ def gradcheck_alone():
     from problems import ACTIVATIONS, LOGIT_OUTPUTS, LOSSES, draw_problem, make_network
 
     variants = list(LOSSES)
-    cases = [((300, 3), ("identity",), "mse", 3), ((3, 300, 2), ("tanh", "identity"), "mse", 2)]  # several depth blocks
-    cases += [((5, 9, 3), ("tanh", "identity"), "mse", rows) for rows in (1, 130)]  # one row; several blocks of rows
+    # several depth blocks forward and back, functions applied in registers and after; one row; several blocks of rows
+    cases = [((300, 3), (activation,), "mse", 3) for activation in ("relu", "tanh")]
+    shapes = ((3, 300, 2), 2), ((5, 40, 3), 1), ((5, 9, 3), 257)
+    cases += [(sizes, ("tanh", "identity"), "mse", rows) for sizes, rows in shapes]
     for k, activation in enumerate(ACTIVATIONS):
         variant = variants[k % len(variants)]
         output = LOGIT_OUTPUTS.get(LOSSES[variant][0], "identity")
@@ -213,43 +215,46 @@ def gradcheck_alone():
     return 0
 
 
-def tested(rows):
-    return [row for row in rows if row[2] is not None]
-
-
-def shares(rows):
-    """Lines that say how many each of the two found."""
-    for who, column in (("test suite", 2), ("gradcheck alone", 3)):
-        found = sum(row[column][0] for row in tested(rows))
-        yield f"{who}: {found} of {len(tested(rows))}, {100 * found / max(1, len(tested(rows))):.0f}%"
-
-
-def table(rows):
-    """Names, who found it, and both shares, as text."""
-    lines = ["", f"{'planted error':52} {'file':18} {'suite':5} {'check':5}  found by"]
-    for name, file, suite, check in tested(rows):
-        lines.append(f"{name:52} {file:18} {mark(suite):5} {mark(check):5}  {suite[1] or check[1]}")
-    lines += [*shares(rows), *(f"no test: {row[0]}" for row in rows if row[2] is None)]
-    return "\n".join(lines)
-
-
-def page(rows, machine, planned):
-    """The same as Markdown; it says how many of the planned errors it has."""
-    cells = ((name, file, mark(suite), mark(check), suite[1] or check[1]) for name, file, suite, check in tested(rows))
-    counts = [f"- {line}" for line in shares(rows)]
-    if len(rows) < planned:
-        counts.append(f"- not run yet: {planned - len(rows)} of {planned}")
-    return PAGE.format(
-        machine=machine,
-        date=date.today(),
-        command=" ".join(["python", "tests/planted_errors.py", *sys.argv[1:]]),
-        shares="\n".join(counts),
-        rows="\n".join(f"| {' | '.join(row)} |" for row in cells),
-    )
+def cells(row):
+    name, file, suite, check = row
+    return name, file, mark(suite), mark(check), suite[1] or check[1]
 
 
 def mark(result):
     return "yes" if result[0] else "NO"
+
+
+def shares(lines):
+    """How many each of the two found."""
+    for who, column in (("test suite", 2), ("gradcheck alone", 3)):
+        found = sum(line[column] == "yes" for line in lines)
+        yield f"{who}: {found} of {len(lines)}, {100 * found / max(1, len(lines)):.0f}%"
+
+
+def table(rows):
+    """Names, who found it, and both shares, as text."""
+    lines = [cells(row) for row in rows if row[2] is not None]
+    heads = ("planted error", "file", "suite", "check", "found by")
+    text = ["", *("{:52} {:18} {:5} {:5}  {}".format(*line) for line in (heads, *lines)), *shares(lines)]
+    return "\n".join(text + [f"no test: {row[0]}" for row in rows if row[2] is None])
+
+
+def page(rows, machine, before):
+    """The same as Markdown. Errors of the list that were not run now keep their lines of the page `before`."""
+    from planted import PLANTED
+
+    kept = [[cell.strip() for cell in line.split("|")[1:-1]] for line in before.splitlines() if line.startswith("| ")]
+    by_name = {line[0]: line for line in (*kept, *map(cells, rows))}
+    lines = [by_name[name] for name, *_ in PLANTED if name in by_name]
+    counts = list(shares(lines))
+    if len(lines) < len(PLANTED):
+        counts.append(f"not run yet: {len(PLANTED) - len(lines)} of {len(PLANTED)}")
+    return PAGE.format(
+        machine=machine,
+        date=date.today(),
+        counts="\n".join(f"- {count}" for count in counts),
+        rows="\n".join(f"| {' | '.join(line)} |" for line in lines),
+    )
 
 
 def main():
@@ -258,7 +263,12 @@ def main():
     parser.add_argument("--level", default="v3", help="the level to build and test")
     parser.add_argument("--jobs", type=int, default=1, help="copies that build and test side by side")
     parser.add_argument("--list", action="store_true", help="check the list against the sources, and print it")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="the page for the table, written after each error")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="PAGE",
+        help="the page for the table, written after each error; with --only the other lines stay",
+    )
     parser.add_argument("--gradcheck", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.gradcheck:
@@ -296,11 +306,12 @@ def main():
             (Path(folder) / f"slot{k}").mkdir()
         machine = list(pool.map(make_slot, range(arguments.jobs)))[0].machine
         print(f"sound without an error; {len(chosen)} to plant", flush=True)
+        before = arguments.write.read_text() if arguments.only and arguments.write and arguments.write.exists() else ""
         rows = []
         for row in pool.map(plant, chosen):
             rows.append(row)
             if arguments.write:
-                arguments.write.write_text(page(rows, machine, len(chosen)))
+                arguments.write.write_text(page([row for row in rows if row[2]], machine, before))
     print(table(rows))
     return 0 if all(row[2] and row[2][0] for row in rows) else 1
 
