@@ -1,8 +1,9 @@
 """The README's performance section, from the JSON of `python bench all --json FILE`: a table and a chart.
 
-    python bench/report.py FILE [FASHION_MNIST_FILE]
+    python bench/report.py FILE [FASHION_MNIST_FILE] [--scaling SCALING_FILE]
 
-Writes README.md between its bench markers, and docs/performance.svg (needs matplotlib).
+Writes README.md between its bench markers, and docs/performance.svg (needs matplotlib); the chart of the growth is what
+`python bench/scaling.py --json SCALING_FILE --svg docs/scaling.svg` drew.
 """
 
 import argparse
@@ -12,18 +13,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-CHART = "docs/performance.svg"
+CHART, GROWTH = "docs/performance.svg", "docs/scaling.svg"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, help="JSON of python bench all")
     parser.add_argument("fashion_mnist", type=Path, nargs="?", help="JSON of python bench fashion-mnist")
+    parser.add_argument("--scaling", type=Path, help="JSON of python bench/scaling.py")
     args = parser.parse_args()
     report = json.loads(args.file.read_text())
     parts = [origin(report["environment"]), table(report["results"]), f"![best peer over fastbp]({CHART})"]
     if args.fashion_mnist:
         parts.append(fashion_mnist(json.loads(args.fashion_mnist.read_text())))
+    if args.scaling:
+        parts.append(scaling(json.loads(args.scaling.read_text())))
     readme = ROOT / "README.md"
     text = readme.read_text()
     before, rest = text.split(BEGIN)
@@ -41,6 +45,29 @@ def origin(environment):
         "fastbp's; `roofline` is the least time that the core's measured rates allow, over fastbp's. Where a peer "
         "itself runs at 70 to 80 % of the core's peak, there is little to be ahead of."
     )
+
+
+def scaling(report):
+    """Threads, and how the time grows, in words and a chart."""
+    most = report["most"]
+    lines = [
+        f"Steps of the same nets alone and with {most} threads, interleaved, Adam ({report['cpu']}, level "
+        f"{report['level']}, {report['date']}, `python bench/scaling.py --json FILE --svg {GROWTH}`); the results have "
+        "the same bits:",
+        "",
+        f"| case | one thread | {most} threads | times as fast |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for row in report["threads"]:
+        alone, together = row["seconds"]["1"], row["seconds"][str(most)]
+        if row["asked"] > 1:
+            lines.append(f"| {row['case']} | {seconds(alone)} | {seconds(together)} | {alone / together:.2f} |")
+    small = [row["case"] for row in report["threads"] if row["asked"] == 1]
+    lines += ["", f"Too small to ask for a second thread: {', '.join(small)}."]
+    outliers = "; ".join(report["outliers"]) or "No shape of the chart's costs more than 1.3 times both its neighbours"
+    lines += ["", f"{outliers} (per row and weight, from width 64 and batch 8 on).", ""]
+    lines += [f"![time over rows, widths and threads]({GROWTH})"]
+    return "\n".join(lines)
 
 
 def table(results):
