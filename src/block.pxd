@@ -7,7 +7,7 @@
 from clock cimport Clock, lap, GATHER, FORWARD, LOSS, WEIGHT_GRADIENT, INPUT_GRADIENT
 from simd cimport real, vec, VL, v_load_first, v_store_first, v_zero
 from names cimport SOFTMAX
-from plan cimport GROUP, MAX_BLOCK_ROWS, Layer, Plan, blocks, has_few_rows, least, panels, slivers, threads_for_vectors
+from plan cimport GROUP, MAX_BLOCK_ROWS, Layer, Plan, are_few, blocks, least, panels, slivers, threads_for_vectors
 from team cimport Pool, share
 from data cimport Data, take_inputs, take_targets
 from pack cimport pack_weights, unpack_rows
@@ -32,6 +32,7 @@ cdef struct Block:
     real *outputs           # (n, O) of the whole order, or NULL
     real *gradient          # (n_parameters,), or NULL
     bint resume             # adds to what earlier blocks left in `gradient`
+    bint few                # rows of the batch, so that weights are not packed
     # of the region under way
     bint by_rows            # a part takes rows, else outputs
     int layer
@@ -51,7 +52,7 @@ cdef inline Block make_block(const Plan *plan, const Pool *pool, const real *par
     block.scale = 1
     block.to_loss = block.to_delta = block.to_inputs = False
     block.outputs = block.gradient = NULL
-    block.by_rows = block.resume = False
+    block.by_rows = block.resume = block.few = False
     block.layer = 0
     block.delta = block.dx = NULL
     return block
@@ -68,9 +69,11 @@ cdef inline void pack_part(void *argument, int part, int parts) noexcept nogil:
     pack_weights(block.plan, block.parameters, block.arena, block.to_delta, block.to_inputs, part, parts)
 
 
-cdef inline void pack(Block *block) noexcept nogil:
-    """Makes the arena's copies of the weights, which hold until the parameters change."""
-    block.pool.run(pack_part, block, threads_for_vectors(block.plan))
+cdef inline void pack(Block *block, long batch_rows) noexcept nogil:
+    """Makes the arena's copies of the weights for the rows of a batch or call, unless these are few."""
+    block.few = are_few(batch_rows)
+    if not block.few:
+        block.pool.run(pack_part, block, threads_for_vectors(block.plan))
 
 
 # ---------------------------------------------------------------- forward
@@ -104,7 +107,8 @@ cdef inline void forward_rows(const Block *block, long row, long rows, Clock *cl
     """Rows from the inputs to the loss, or to the outputs."""
     take_rows(block, row, rows)
     lap(clock, GATHER)
-    forward(block.plan, block.parameters, block.arena, row, rows, block.to_loss and block.plan.from_logits)
+    forward(block.plan, block.parameters, block.arena, row, rows, block.few,
+            block.to_loss and block.plan.from_logits)
     lap(clock, FORWARD)
     give_rows(block, row, rows)
     lap(clock, LOSS)
@@ -129,9 +133,9 @@ cdef inline void outputs_part(void *argument, int part, int parts) noexcept nogi
     cdef const Layer *layer = &plan.layers[block.layer]
     cdef const real *x = layer_input(plan, block.arena, block.layer)
     cdef int activation = activation_of(plan, block.layer, block.to_loss and plan.from_logits)
-    cdef long n = panels(layer.outputs) if has_few_rows(plan) else slivers(layer.outputs)
+    cdef long n = panels(layer.outputs) if block.few else slivers(layer.outputs)
     cdef long begin = share(n, part, parts), end = share(n, part + 1, parts)
-    if has_few_rows(plan):
+    if block.few:
         few_rows_forward(plan, layer, activation, x, block.parameters, block.arena, block.rows, begin, end)
     else:
         forward_outputs(plan, layer, activation, x, block.arena, 0, block.rows, begin, end)
@@ -185,7 +189,7 @@ cdef inline void layer_weights(const Block *block, int l, const real *delta, lon
 cdef inline void layer_rows(const Block *block, int l, const real *delta, real *dx, long row, long rows) noexcept nogil:
     """dL/dx of layer l, which is dL/dz of the layer below, and through the activation there: dL/dy."""
     cdef const Layer *layer = &block.plan.layers[l]
-    if has_few_rows(block.plan):
+    if block.few:
         few_rows_input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, rows, 0, 1)
     else:
         input_gradient(block.plan, layer, block.arena, delta, dx, row, rows, 0, slivers(layer.inputs))
@@ -197,7 +201,7 @@ cdef inline void layer_inputs(const Block *block, int l, const real *delta, real
     """The same for all rows, and for the part's inputs; what is left of few rows and of softmax is the caller's."""
     cdef const Layer *layer = &block.plan.layers[l]
     cdef long begin = share(slivers(layer.inputs), part, parts), end = share(slivers(layer.inputs), part + 1, parts)
-    if has_few_rows(block.plan):
+    if block.few:
         few_rows_input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, block.rows, part, parts)
         return
     input_gradient(block.plan, layer, block.arena, delta, dx, 0, block.rows, begin, end)
@@ -232,7 +236,7 @@ cdef inline const real *block_backward(Block *block) noexcept nogil:
     for l in range(plan.n_layers - 1, -1, -1):
         block.layer = l
         block.pool.run(layer_part, block, plan.threads)
-        if l > 0 and not block.by_rows and (has_few_rows(plan) or plan.layers[l - 1].activation == SOFTMAX):
+        if l > 0 and not block.by_rows and (block.few or plan.layers[l - 1].activation == SOFTMAX):
             through_activation(plan, &plan.layers[l - 1], block.arena, block.dx, 0, block.rows)
         spare = block.delta
         block.delta = block.dx

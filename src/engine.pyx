@@ -432,7 +432,7 @@ cdef class Engine:
         cdef Block block = make_block(plan, pool, self.parameters.data, &data, arena)
         cdef long k, most = plan.block_rows
         block.outputs = target
-        pack(&block)
+        pack(&block, rows)
         for k in range(blocks(rows, most)):
             block_forward(&block, k * most, least(most, rows - k * most))
 
@@ -494,7 +494,7 @@ cdef class Engine:
             block = make_block(&scratch.plan, pool, self.parameters.data, &data, scratch.arena)
             block.scale = per_row(&scratch.plan) / total_weight
             block.to_loss = True
-            pack(&block)
+            pack(&block, rows)
             value = batch_loss(&block, 0, rows)
         self.leave(scratch)
         return value
@@ -518,7 +518,7 @@ cdef class Engine:
         block.scale = per_row(plan) / total_weight
         block.to_loss = block.to_delta = True
         block.gradient = gradient
-        pack(&block)
+        pack(&block, rows)
         return batch_gradient(&block, 0, rows)
 
     def loss_and_grad_ready(self, x, targets, out, int loss_code):
@@ -593,7 +593,7 @@ cdef class Engine:
             block = make_block(plan, pool, self.parameters.data, &data, scratch.arena)
             block.scale = per_row(plan) / total_weight
             block.to_loss = block.to_delta = block.to_inputs = True
-            pack(&block)
+            pack(&block, rows)
             for k in range(blocks(rows, most)):
                 row = k * most
                 block_forward(&block, row, least(most, rows - row))

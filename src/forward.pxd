@@ -2,7 +2,7 @@
 
 from simd cimport real, vec, VL, PAIR, ends, product_by_rows
 from names cimport IDENTITY, RELU, SOFTMAX
-from plan cimport Plan, Layer, KC, blocks, has_few_rows, panels, slivers, vectors_of, least
+from plan cimport Plan, Layer, KC, blocks, panels, slivers, vectors_of, least
 from activations cimport apply_h, softmax
 from row cimport Rows, clear_tail, row_forward, rows_of
 
@@ -68,11 +68,11 @@ cdef inline void forward_outputs(const Plan *plan, const Layer *layer, int activ
 
 
 cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activation, const real *x,
-                               const real *parameters, real *arena, long row, long rows) noexcept nogil:
+                               const real *parameters, real *arena, long row, long rows, bint few) noexcept nogil:
     """z = h(y), y = W x + b of rows row .. row + rows - 1 of the block; x, y, z in panels, x from row 0."""
     cdef real *y = arena + layer.y + row * VL
     cdef real *z = arena + layer.z + row * VL
-    if has_few_rows(plan):
+    if few:
         few_rows_forward(plan, layer, activation, x, parameters, arena, rows, 0, panels(layer.outputs))
     else:
         forward_outputs(plan, layer, activation, x, arena, row, rows, 0, slivers(layer.outputs))
@@ -80,10 +80,10 @@ cdef inline void forward_layer(const Plan *plan, const Layer *layer, int activat
         softmax(y, z, plan.stride, rows, layer.outputs)
 
 
-cdef inline void forward(const Plan *plan, const real *parameters, real *arena, long row, long rows,
+cdef inline void forward(const Plan *plan, const real *parameters, real *arena, long row, long rows, bint few,
                          bint logits) noexcept nogil:
     """Every y and z of these rows of the block, from the x packed in the arena."""
     cdef int l
     for l in range(plan.n_layers):
         forward_layer(plan, &plan.layers[l], activation_of(plan, l, logits), layer_input(plan, arena, l), parameters, arena,
-                      row, rows)
+                      row, rows, few)

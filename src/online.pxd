@@ -96,7 +96,7 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
     take_inputs(plan, data, arena, row, 0, 1)
     take_targets(plan, data, arena, row, 0, 1, scale)
     lap(plan.clock, GATHER)
-    forward(plan, NULL, arena, 0, 1, plan.from_logits)
+    forward(plan, NULL, arena, 0, 1, True, plan.from_logits)
     lap(plan.clock, FORWARD)
     loss[0] = loss_and_delta(plan, arena, 0, 1, delta)
     lap(plan.clock, LOSS)

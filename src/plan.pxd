@@ -106,9 +106,9 @@ cdef inline long block_rows(long batch_rows, int threads) noexcept nogil:
     return least(batch_rows, MAX_BLOCK_ROWS * least(threads, MOST_BLOCKS))
 
 
-cdef inline bint has_few_rows(const Plan *plan) noexcept nogil:
-    """Whether passes work on the flat parameters, without packed weights (row.pxd)."""
-    return plan.block_rows <= FEW_ROWS
+cdef inline bint are_few(long batch_rows) noexcept nogil:
+    """Whether a batch, or the rows of a call, work on the flat parameters, without packed weights (row.pxd)."""
+    return batch_rows <= FEW_ROWS
 
 
 cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
@@ -122,7 +122,7 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
     plan.stride = off_page(plan.block_rows * VL)
     plan.by_row = by_row
     plan.padded_rows = False
-    if has_few_rows(plan):
+    if are_few(plan.block_rows):
         plan.stride = plan.block_rows * VL
     for i in range(plan.n_layers):
         layer = &plan.layers[i]
@@ -132,7 +132,7 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
         if by_row:
             layer.row_stride = off_page(panels(layer.inputs) * VL)
             layer.rows = take(plan, (panels(layer.outputs) + 1) * VL * layer.row_stride)
-        if not has_few_rows(plan):
+        if not are_few(plan.block_rows):
             layer.forward_weight = take(plan, slivers(layer.outputs) * PAIR * layer.inputs)
             layer.backward_weight = take(plan, slivers(layer.inputs) * PAIR * layer.outputs)
     plan.x = take(plan, panels(plan.layers[0].inputs) * plan.stride)

@@ -134,7 +134,7 @@ cdef inline bint update(Update *u, const Pool *pool, int threads, double loss) n
 cdef inline bint train_step(Block *block, Update *u, long first, long rows, double *loss) noexcept nogil:
     """One step on rows first .. first + rows - 1 of the order: complete, or not at all (False: it would diverge)."""
     start(block.plan.clock)
-    pack(block)
+    pack(block, rows)
     lap(block.plan.clock, PACK)
     block.scale = per_row(block.plan) / rows
     loss[0] = batch_gradient(block, first, rows)

@@ -65,7 +65,7 @@ cdef inline double record_pass(const Plan *plan, const real *parameters, real *a
     record = record_row(plan, arena + plan.targets, plan.layers[last].outputs, record)
     for l in range(plan.n_layers):
         layer = &plan.layers[l]
-        forward_layer(plan, layer, IDENTITY, layer_input(plan, arena, l), parameters, arena, 0, 1)
+        forward_layer(plan, layer, IDENTITY, layer_input(plan, arena, l), parameters, arena, 0, 1, True)
         record = record_row(plan, arena + layer.y, layer.outputs, record)
         if not has_dz(plan, l):
             loss = loss_and_delta(plan, arena, 0, 1, delta)     # now: z is about to take the place of y

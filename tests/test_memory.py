@@ -31,16 +31,15 @@ def workspace_bytes(net, batch, threads):
     widths = [net.n_inputs, *(layer.units for layer in net.layers)]
     rows = min(batch, 256 * min(threads, 8))
     stride = rows + max(1, 64 // (lanes * size))  # of a panel that would be a multiple of 4 KiB
-    packed = sum(
-        padded(o + lanes) * i + (padded(i + lanes) * o) + 2 * padded(o)
-        for i, o in zip(widths[:-1], widths[1:], strict=True)
-    )
+    packed = sum(2 * padded(o) for o in widths[1:])  # biases, and dL/dy of one row
+    if rows > 3:
+        packed += sum(
+            padded(o + lanes) * i + padded(i + lanes) * o for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
     a_row = padded(widths[0]) + padded(widths[-1]) + 2 * padded(max(widths)) + 4
     a_row += sum(padded(layer.units) * (2 if layer.activation in NEEDS_Y else 1) for layer in net.layers)
     partials = -(-rows // 256) * padded(net.n_params) if rows >= 256 and net.n_params <= 32768 else 0
-    lines = (
-        64 // size * (len(widths) * 10 + 10 + sum(3 * padded(w) // lanes for w in widths))
-    )  # buffers start on a line
+    lines = 64 // size * (len(widths) * 10 + 10)  # buffers start on a line
     return size * (packed + stride * a_row + partials + lines)
 
 
