@@ -6,9 +6,10 @@ from .layers import Dense
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Hinge, Huber, Poisson, Quantile
 from .network import Network
 from .optimizers import SGD, Adam, AdamW
+from .saving import load
 from .version import __version__
 
 __all__ = [
     "MAE", "MSE", "SGD", "Adam", "AdamW", "BinaryCrossEntropy", "CrossEntropy", "Dense", "DivergedError", "Hinge",
-    "Huber", "Network", "Poisson", "Quantile", "__version__", "show_config",
+    "Huber", "Network", "Poisson", "Quantile", "__version__", "load", "show_config",
 ]  # fmt: skip

@@ -16,6 +16,8 @@ READ_ONLY = frozenset(
 )
 
 if TYPE_CHECKING:
+    import os
+
     from ._core import Engine
     from .gradcheck import GradCheck
     from .history import History
@@ -520,6 +522,43 @@ class Network:
         from . import trace
 
         return trace.Trace(self, x, y)
+
+    def save(self, path: "str | os.PathLike[str]", *, optimizer: bool = True) -> None:
+        """Writes the network into one file, from which :func:`fastbp.load` makes it again.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            As it is, no suffix added; an ``.npz`` of NumPy. What is there already is replaced in one step: after a
+            crash the file is the old or the new one.
+        optimizer : bool
+            Whether the optimiser and its state go along, so that `fit` can continue (Adam: three times the size).
+
+        Raises
+        ------
+        ValueError
+            For parameters that are not finite.
+        TypeError
+            Naming the argument.
+        OSError
+            Where the file cannot be written.
+
+        Notes
+        -----
+        Parameters, layers, loss, dtype, seed, threads and the generator's state are saved; the history is not. Of a
+        loss object of one's own the name of its class is. An `init` that is an array or a callable has done its work
+        and becomes ``"auto"``.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> fb.Network([2, 3, 1], loss="mse", seed=0).save("net.npz")
+        >>> fb.load("net.npz")
+        <Network 2 - 3 relu - 1 identity, mse, float32, 13 parameters>
+        """
+        from . import saving
+
+        saving.save(self, path, optimizer)
 
     def copy(self, dtype: DTypeLike | None = None) -> "Network":
         """An independent network with the same parameters, of another dtype if one is given: without optimiser then."""

@@ -10,8 +10,8 @@ import typed_consumer
 CONSUMER = Path(typed_consumer.__file__)
 
 
-def test_a_typed_program_runs():
-    assert 0.5 < typed_consumer.main() <= 1
+def test_a_typed_program_runs(tmp_path):
+    assert 0.5 < typed_consumer.main(tmp_path) <= 1
 
 
 def test_a_typed_program_passes_mypy_and_a_wrong_one_does_not(tmp_path):

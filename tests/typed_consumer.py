@@ -1,5 +1,7 @@
 """A small program as a user would write it. `mypy --strict` must find nothing wrong with it, and it runs."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ def log_loss(net: fb.Network, history: object) -> None:
     print(net.n_params, history)
 
 
-def main() -> float:
+def main(folder: Path) -> float:
     images, labels = load_digits()
     train, test = stratified_split(labels)
     X: NDArray[np.float32] = (images / 16).astype(np.float32)
@@ -34,9 +36,12 @@ def main() -> float:
     assert probabilities.shape == (len(test), net.n_outputs)
     double = net.copy(dtype=np.float64)
     assert double.input_grad([[0.0] * 64], [1]).shape == (1, 64)
+    net.save(folder / "net.npz", optimizer=False)
+    again: fb.Network = fb.load(str(folder / "net.npz"))
+    assert np.array_equal(again.params, net.params)
     fb.show_config()
     return net.evaluate(X[test], labels[test], metrics=["accuracy"])["accuracy"]
 
 
 if __name__ == "__main__":
-    print(main())
+    print(main(Path.cwd()))

@@ -1,0 +1,149 @@
+"""What a saved network's file says in words, as JSON: all but the arrays. Values from a file are checked one by one."""
+
+import dataclasses
+
+import numpy as np
+
+from . import checks, layers, losses, optimizers
+from .version import __version__
+
+KIND, VERSION = "fastbp.Network", 1
+KEYS = set("kind version fastbp inputs layers loss dtype seed threads rng optimizer steps".split())
+MOST_DIGITS = 4300  # of an integer: Python's own default, which versions before 3.10.7 lack
+MOST_STEPS = 1 << 62
+
+
+def expect(holds, problem):
+    if not holds:
+        raise ValueError(problem)
+
+
+def of(kept):
+    """The JSON text, in ASCII, of what is not an array in a state."""
+    import json
+
+    loss, optimizer = kept["objective"], kept["optimizer"]
+    described = {
+        "kind": KIND,
+        "version": VERSION,
+        "fastbp": __version__,
+        "inputs": kept["n_inputs"],
+        "layers": [fields_of(layer) | {"init": init_name(layer.init)} for layer in kept["layers"]],
+        "loss": named(loss) if isinstance(loss, losses.Loss) else {"object": type(loss).__name__},
+        "dtype": kept["dtype"],
+        "seed": kept["seed"],
+        "threads": kept["threads"],
+        "rng": kept["rng"],
+        "optimizer": None if optimizer is None else named(optimizer),
+        "steps": 0 if optimizer is None else kept["optimizer_state"][2],
+    }
+    return json.dumps(described).encode("ascii")
+
+
+def fields_of(thing):
+    return {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
+
+
+def named(thing):
+    return {"name": type(thing).__name__, **fields_of(thing)}
+
+
+def init_name(init):
+    """The name of an init; arrays and callables have done their work, and what they made is in the parameters."""
+    return init if isinstance(init, str) else "auto"
+
+
+def parsed(text):
+    """The description as a dict with the keys of this version."""
+    import json
+
+    def integer(digits):
+        expect(len(digits) <= MOST_DIGITS, f"description: an integer of {len(digits)} digits")
+        return int(digits)
+
+    described = json.loads(text.decode("ascii"), parse_int=integer)
+    expect(isinstance(described, dict) and described.get("kind") == KIND, f"description: expected kind {KIND!r}")
+    version = described.get("version")
+    newer = f"version: expected {VERSION} of the format, got {checks.SHORT.repr(version)}"
+    expect(type(version) is int and version == VERSION, f"{newer}, written by fastbp {described.get('fastbp')!r:.40}")
+    expect(described.keys() == KEYS, f"description: expected the keys {sorted(KEYS)}, got {sorted(described)!r:.200}")
+    return described
+
+
+def shape_of(described):
+    """Number of inputs, a list of Dense, dtype."""
+    entries = described["layers"]
+    expect(isinstance(entries, list) and entries, "layers: expected a list of layers")
+    for entry in entries:
+        expect(isinstance(entry, dict) and isinstance(entry.get("init"), str), "layers: expected fields, init by name")
+    chain = [made(layers.Dense, entry, "layers") for entry in entries]
+    return checks.positive_int("inputs", described["inputs"]), chain, checks.dtype("dtype", described["dtype"])
+
+
+def bare_network(described, n_inputs, chain, dtype, loss):
+    """The network described, its parameters and optimiser state zero; `loss` as in `saving.load`."""
+    from .network import Network
+
+    objective = loss_of(described["loss"], loss)
+    losses.check_range(objective, dtype)
+    hidden = [layer.activation for layer in chain[:-1]]
+    net = Network.__new__(Network)
+    net._describe(
+        n_inputs,
+        layers.resolve([n_inputs, *chain], hidden, None, objective, True, "auto"),
+        objective,
+        dtype,
+        checks.seed("seed", described["seed"]),
+        checks.threads("threads", described["threads"]),
+    )
+    net._rng = generator_of(described["rng"])
+    steps = checks.integer("steps", described["steps"], 0)
+    expect(steps < MOST_STEPS, f"steps: expected fewer than {MOST_STEPS}, got {steps}")
+    net._build()
+    if described["optimizer"] is not None:
+        optimizer = named_of(optimizers, optimizers.KINDS, described["optimizer"], "optimizer")
+        optimizers.check(optimizer, dtype)
+        net._set_optimizer(optimizer, fresh=True)
+        net._engine.steps = steps
+    return net
+
+
+def made(kind, entry, what):
+    """An object of a dataclass from the values of its fields."""
+    wanted = {field.name for field in dataclasses.fields(kind)}
+    expect(entry.keys() == wanted, f"{what}: expected the fields {sorted(wanted)}, got {sorted(entry)!r:.200}")
+    return kind(**entry)
+
+
+def named_of(module, names, entry, what):
+    """An object of one of a module's classes, as `named` describes it."""
+    expect(isinstance(entry, dict), f"{what}: expected a name and fields")
+    name = checks.choice(what, entry.pop("name", None), names)
+    return made(getattr(module, name), entry, what)
+
+
+def loss_of(entry, loss):
+    """The loss that the file names; `loss` is what came with the call."""
+    expect(isinstance(entry, dict), "loss: expected a name and fields")
+    if entry.keys() == {"object"}:
+        wanted = entry["object"]
+        is_it = loss is not None and not isinstance(loss, losses.Loss) and type(loss).__name__ == wanted
+        expect(is_it, f"loss: expected load(path, loss=...) with an object of a class {wanted!r:.60}")
+        return loss
+    expect(loss is None, f"loss: expected None, for the file has {entry.get('name')!r:.60} of its own")
+    return named_of(losses, tuple(cls.__name__ for cls in losses.CLASSES.values()), entry, "loss")
+
+
+def generator_of(saved):
+    """NumPy's default generator in a state of its own `bit_generator.state`."""
+    rng = np.random.default_rng()
+    wanted = rng.bit_generator.state
+    shape = "rng: expected the state of a PCG64 generator"
+    expect(isinstance(saved, dict) and saved.keys() == wanted.keys() and isinstance(saved["state"], dict), shape)
+    expect(saved["bit_generator"] == wanted["bit_generator"] and saved["state"].keys() == wanted["state"].keys(), shape)
+    numbers = [*saved["state"].values(), saved["has_uint32"], saved["uinteger"]]
+    limits = [1 << 128, 1 << 128, 2, 1 << 32]
+    expect(all(type(n) is int and 0 <= n < limit for n, limit in zip(numbers, limits, strict=True)), shape)
+    expect(saved["state"]["inc"] % 2 == 1, f"{shape}, its increment odd")
+    rng.bit_generator.state = saved
+    return rng

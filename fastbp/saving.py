@@ -1,0 +1,227 @@
+"""A network in one file: NumPy's .npz with a description as JSON and arrays of numbers, nothing pickled.
+
+What is read may come from a stranger: each size is compared with what the description asks for before memory is taken.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import checks, data, description, losses, state
+from .description import expect
+
+if TYPE_CHECKING:
+    from .network import Network
+
+MOST_DESCRIPTION = 1 << 20  # bytes: some 10,000 layers
+HEADER = 128  # bytes of NumPy's header before the numbers, for every shape that occurs here
+ARRAYS = ("params", "first", "second")
+PIECE = 1 << 20  # bytes read at a time: of an array, and of the archive's directory the most
+
+
+def save(net, path, optimizer):
+    """See Network.save."""
+    path = path_of(path)
+    optimizer = checks.boolean("optimizer", optimizer)
+    kept = state.of(net)
+    if not optimizer:
+        kept["optimizer"] = kept["optimizer_state"] = None
+    arrays = {"params": kept["params"]}
+    if kept["optimizer"] is not None:
+        arrays["first"], arrays["second"], _ = kept["optimizer_state"]
+    for name, array in arrays.items():
+        check_numbers(name, array)
+    text = description.of(kept)
+    if len(text) > MOST_DESCRIPTION:
+        raise ValueError(f"layers: expected a description of at most {MOST_DESCRIPTION} bytes, got {len(text)}")
+    write(path, lambda file: np.savez(file, description=np.array(text), **arrays))
+
+
+def path_of(path):
+    """path as a str."""
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise TypeError(f"path: expected a str or os.PathLike, got {checks.described(path)}")
+    return text
+
+
+def write(path, fill):
+    """Makes the file whole or not at all: a new one beside it, on disk before it takes the name."""
+    path = os.path.realpath(path)  # a link stays one
+    folder = os.path.dirname(path)
+    unfinished = os.path.join(folder, f".fastbp-{os.urandom(8).hex()}.tmp")
+    with open(unfinished, "xb") as file:
+        try:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):  # a Ctrl-C may come when it has its name already
+                os.unlink(unfinished)
+            raise
+    if os.name == "posix":  # the new name, too, is to be on disk
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def load(path: str | os.PathLike[str], *, loss: Any = None) -> "Network":
+    """The network in a file that `Network.save` wrote.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    loss : object, optional
+        The loss object of one's own that the network had; the file holds no more than the name of its class. None where
+        the loss is one of fastbp's.
+
+    Returns
+    -------
+    Network
+        It computes and continues to train as the saved one would, bit for bit on the same level of the core; with the
+        optimiser if that was saved.
+
+    Raises
+    ------
+    ValueError
+        Naming the path and what is wrong, for a file that is cut short, altered, of a later version of the format, or
+        no network at all, and for a `loss` that is not what the file asks for.
+    OSError
+        Where the file cannot be opened or read.
+
+    Notes
+    -----
+    Safe with files of strangers: nothing in them is executed or unpickled, and reading takes at most three times the
+    file's size and 64 MB of memory, whatever the file says about itself.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> net = fb.Network([2, 3, 1], loss="mse", seed=0)
+    >>> net.save("net.npz")
+    >>> bool(np.all(fb.load("net.npz").params == net.params))
+    True
+    >>> _ = open("net.npz", "r+b").truncate(200)
+    >>> fb.load("net.npz")
+    Traceback (most recent call last):
+    ValueError: net.npz: no network can be loaded from this file: File is not a zip file
+    """
+    import struct
+    import zipfile
+
+    path = path_of(path)
+    if loss is not None:
+        loss = losses.resolve(loss)
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"{path}: no network can be loaded from what is not a regular file")
+    # what zipfile, json and the checks of single values say to damaged or hostile files
+    damage = (ValueError, TypeError, RuntimeError, EOFError, OverflowError, struct.error, zipfile.BadZipFile)
+    with CautiousFile(path) as file:
+        try:
+            return read(file, loss)
+        except damage as error:
+            problem = error
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a place outside the file, not a disk that fails
+                raise
+            problem = error
+    raise ValueError(f"{path}: no network can be loaded from this file: {problem}") from problem
+
+
+class CautiousFile(io.FileIO):
+    """A file that is read in small pieces only: zipfile takes a directory of whatever size that claims to be."""
+
+    def read(self, size=-1, /):
+        piece = super().read(min(size, PIECE + 1) if size >= 0 else PIECE + 1)
+        expect(len(piece) <= PIECE, f"a directory of more than {PIECE} bytes")
+        return piece
+
+
+def read(file, loss):
+    """The network in an open file."""
+    import zipfile
+
+    with zipfile.ZipFile(file) as archive:
+        sizes = member_sizes(archive, os.fstat(file.fileno()).st_size)
+        length = sizes.get("description", 0) - HEADER
+        expect(0 < length <= MOST_DESCRIPTION, f"description: expected up to {MOST_DESCRIPTION} bytes, got {length}")
+        text = np.empty((), f"S{length}")
+        read_array(archive, "description", text)
+        described = description.parsed(text.tobytes())
+        n_inputs, chain, dtype = description.shape_of(described)
+        check_size("params", sizes.get("params", 0), n_parameters(n_inputs, chain), dtype)  # before memory is taken
+        net = description.bare_network(described, n_inputs, chain, dtype, loss)
+        arrays = {"params": np.asarray(net._engine.parameters)}
+        if net.optimizer is not None:
+            arrays["first"], arrays["second"] = np.asarray(net._engine.first), np.asarray(net._engine.second)
+        expect(arrays.keys() | {"description"} == sizes.keys(), f"arrays: {', '.join(arrays)}, got {sorted(sizes)}")
+        for name, array in arrays.items():
+            check_size(name, sizes[name], array.size, array.dtype)
+        for name, array in arrays.items():
+            read_array(archive, name, array)
+            check_numbers(name, array)
+    return net
+
+
+def member_sizes(archive, file_size):
+    """Bytes of each array by name, for an archive that is not larger inside than outside."""
+    sizes = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        known = name in ("description", *ARRAYS) and name not in sizes and member.filename == f"{name}.npy"
+        expect(known, f"an array {checks.SHORT.repr(member.filename)}, unknown or there twice")
+        plain = member.compress_type == 0 and member.compress_size == member.file_size
+        expect(plain, f"{name}: expected an array that is not compressed")
+        sizes[name] = member.file_size
+    expect(sum(sizes.values()) <= file_size, f"arrays of {sum(sizes.values())} bytes in a file of {file_size}")
+    return sizes
+
+
+def n_parameters(n_inputs, chain):
+    """Of the layers one after the other; Python's integers, for the numbers may be anything yet."""
+    total = 0
+    for layer in chain:
+        total += layer.units * (n_inputs + layer.bias)
+        n_inputs = layer.units
+    return total
+
+
+def check_size(name, size, length, dtype):
+    wanted = HEADER + length * dtype.itemsize
+    expect(size == wanted, f"{name}: expected {length} numbers of {dtype.name} in {wanted} bytes, got {size} bytes")
+
+
+def read_array(archive, name, out):
+    """Fills a contiguous array of native byte order from the archive, whose header must say just that."""
+    text = f"{{'descr': {out.dtype.str!r}, 'fortran_order': False, 'shape': {out.shape!r}, }}"
+    wanted = b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11).encode() + b"\n"
+    with archive.open(f"{name}.npy") as member:
+        header = member.read(HEADER)
+        expect(header == wanted, f"{name}: expected an array {text}, got {checks.SHORT.repr(header[10:].rstrip())}")
+        room = memoryview(out.reshape(-1).view(np.uint8))
+        while len(room):
+            piece = member.read(min(len(room), PIECE))
+            expect(piece, f"{name}: expected {len(room)} more bytes")
+            room[: len(piece)] = piece
+            room = room[len(piece) :]
+        expect(not member.read(1), f"{name}: more bytes than numbers")  # reading on to the end compares the checksum
+
+
+def check_numbers(name, array):
+    """Refuses what no training leaves behind."""
+    if not data.all_finite(array):
+        at = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(f"{name}: expected finite numbers, got {array[at]} at index {at}")
+    if name == "second" and array.size and array.min() < 0:
+        raise ValueError(f"{name}: expected means of squares, got {array.min()} at index {int(array.argmin())}")
