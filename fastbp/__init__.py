@@ -1,5 +1,6 @@
 """fastbp: multilayer perceptrons trained on the CPU by backpropagation written out by hand."""
 
+from .callbacks import Checkpoint, EarlyStopping
 from .config import show_config
 from .errors import DivergedError
 from .layers import Dense
@@ -10,6 +11,6 @@ from .saving import load
 from .version import __version__
 
 __all__ = [
-    "MAE", "MSE", "SGD", "Adam", "AdamW", "BinaryCrossEntropy", "CrossEntropy", "Dense", "DivergedError", "Hinge",
-    "Huber", "Network", "Poisson", "Quantile", "__version__", "load", "show_config",
+    "MAE", "MSE", "SGD", "Adam", "AdamW", "BinaryCrossEntropy", "Checkpoint", "CrossEntropy", "Dense", "DivergedError",
+    "EarlyStopping", "Hinge", "Huber", "Network", "Poisson", "Quantile", "__version__", "load", "show_config",
 ]  # fmt: skip

@@ -2,24 +2,42 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class History:
     """What happened in a fit, one entry per epoch in each list.
 
+    Parameters
+    ----------
+    initial_epoch : int
+        How many epochs came before the first entry.
+
     Attributes
     ----------
     history : dict of str to list
         ``loss`` (row-weighted mean over the batches of an epoch, as they were met), ``lr``, ``seconds``; with
-        validation data also ``val_loss`` and ``val_`` with the name of the metric that `Network.evaluate` reports for
-        the loss: ``val_accuracy`` for a loss of classes, ``val_r2`` for the others.
+        validation data also ``val_loss`` and ``val_`` with the name of each metric: those that were asked for, or the
+        one that `Network.evaluate` reports for the loss, ``val_accuracy`` for a loss of classes, ``val_r2`` for the
+        others.
+    epochs : range
+        The epochs' numbers, counted from 1.
     """
 
     history: dict[str, list[float]]
 
-    def __init__(self) -> None:
+    def __init__(self, initial_epoch: int = 0) -> None:
+        self.initial_epoch = initial_epoch
         self.history = {"loss": [], "lr": [], "seconds": []}
         self._names = ()  # of fit's own lists: callbacks may add others, of any length
+
+    @property
+    def epochs(self) -> range:
+        first = self.initial_epoch + 1
+        return range(first, first + len(self.history["loss"]))
 
     def append(self, entry):
         """Adds an epoch; `entry` has the same keys each time."""
@@ -35,9 +53,45 @@ class History:
 
     def copy(self):
         """An independent History of the same epochs."""
-        twin = History()
+        twin = History(self.initial_epoch)
+        twin._names = self._names
         twin.history = {name: list(values) for name, values in self.history.items()}
         return twin
+
+    def plot(self) -> "Figure":
+        """Draws the losses over the epochs, and beside them the metrics of the validation data if there are any.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            To show (``matplotlib.pyplot.show()``) or to save (``.savefig("training.svg")``).
+
+        Raises
+        ------
+        ImportError
+            Where matplotlib is not installed; the extra ``plot`` brings it along.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> net = fb.Network([1, 4, 1], loss="mse", seed=0)
+        >>> history = net.fit(np.zeros((8, 1)), np.zeros(8), epochs=3, verbose=0)
+        >>> history.plot().savefig("training.svg")  # doctest: +SKIP
+        """
+        try:
+            from matplotlib import pyplot, ticker
+        except ImportError as error:
+            raise ImportError("History.plot needs matplotlib: pip install 'fastbp[plot]'") from error
+        losses = [name for name in ("loss", "val_loss") if name in self.history]
+        metrics = [name for name in self._names if name.startswith("val_") and name != "val_loss"]
+        figure, row = pyplot.subplots(ncols=1 + bool(metrics), squeeze=False, layout="constrained")
+        for axes, names in zip(row[0], (losses, metrics), strict=False):
+            for name in names:
+                axes.plot(self.epochs, self.history[name], label=name)
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+            axes.legend()
+        return figure
 
     def __repr__(self):
         n = len(self.history["loss"])
@@ -62,8 +116,9 @@ class Progress:
         n = len(values["loss"])
         if not n:
             return
-        filled = 24 * n // self.epochs
-        parts = [f"epoch {n}/{self.epochs} [{'=' * filled}{' ' * (24 - filled)}]", f"loss {values['loss'][-1]:.5f}"]
+        epoch = history.epochs[-1]
+        filled = 24 * epoch // self.epochs
+        parts = [f"epoch {epoch}/{self.epochs} [{'=' * filled}{' ' * (24 - filled)}]", f"loss {values['loss'][-1]:.5f}"]
         if "val_loss" in values:
             parts.append(f"val_loss {values['val_loss'][-1]:.5f}")
         parts.append(f"{sum(values['seconds']):.1f} s")

@@ -1,9 +1,16 @@
 """What `Network.evaluate` can report, as functions of (outputs, targets, net)."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from . import checks
 from .losses import Loss
+
+Metric = str | Callable[[NDArray[Any], NDArray[Any]], float]
+Metrics = Metric | Sequence[Metric]  # what `evaluate` and `fit` take
 
 
 def accuracy(outputs, targets, net):

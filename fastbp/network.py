@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .gradcheck import GradCheck
     from .history import History
     from .losses import Loss
+    from .metrics import Metrics
     from .optimizers import Optimizer
     from .trace import Trace
 
@@ -319,9 +320,13 @@ class Network:
         batch_size: int = 32,
         optimizer: "Optimizer | None" = None,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float = 0.0,
+        metrics: "Metrics | None" = None,
         sample_weight: ArrayLike | None = None,
         shuffle: bool = True,
         callbacks: "Callable[[Network, History], Any] | Sequence[Callable[[Network, History], Any]]" = (),
+        initial_epoch: int = 0,
+        on_interrupt: Literal["raise", "return"] = "raise",
         verbose: Literal[0, 1] = 1,
     ) -> "History":
         """Trains from the present weights.
@@ -335,20 +340,29 @@ class Network:
         y : array_like
             Targets; None only where X is an iterable of pairs.
         epochs : int
-            How many times to go through the data.
+            How many times to go through the data; with `initial_epoch` the number of the last epoch.
         batch_size : int
             Rows of a step; the last batch of an epoch may be shorter.
         optimizer : SGD, Adam or AdamW, optional
             Naming one starts it fresh; None continues the last one with its state (at first: ``Adam()``).
         validation_data : (X, y), optional
-            Its loss is recorded after each epoch as ``val_loss``, and its accuracy (r2 for regression) beside it.
+            Its loss is recorded after each epoch as ``val_loss``, and its `metrics` beside it.
+        validation_split : float
+            In [0, 1): share of the rows, the last ones, that is kept from training and serves as validation data.
+        metrics : list of str or callable, optional
+            Of the validation data, as in :meth:`evaluate`; recorded as ``val_`` and the name.
         sample_weight : array_like, shape (n,), optional
             Scaled to mean 1 over the data once.
         shuffle : bool
             New order of rows each epoch, from the network's generator.
         callbacks : sequence of callable
             Each is called after an epoch as ``callback(net, history)``; returning True ends the training. It may call
-            everything but `fit`.
+            everything but `fit`. :class:`EarlyStopping` and :class:`Checkpoint` are such.
+        initial_epoch : int
+            How many epochs came before, when this goes on with a training: the epochs are numbered from there, and end
+            with `epochs`. The order of rows goes on by itself, as the generator's state does.
+        on_interrupt : {"raise", "return"}
+            Whether Ctrl-C raises KeyboardInterrupt or ends the training and returns the history.
         verbose : {0, 1}
             1 shows progress.
 
@@ -356,7 +370,7 @@ class Network:
         -------
         History
             ``.history`` is a dict of lists with an entry per epoch: loss, lr, seconds, and with validation data
-            val_loss and val_accuracy (val_r2 for regression). Also ``net.history``, where an interrupted fit leaves it.
+            val_loss and the metrics. Also ``net.history``, where an interrupted fit leaves it.
 
         Raises
         ------
@@ -372,8 +386,56 @@ class Network:
         """
         return training.fit(
             self, X, y, epochs=epochs, batch_size=batch_size, optimizer=optimizer, validation_data=validation_data,
-            sample_weight=sample_weight, shuffle=shuffle, callbacks=callbacks, verbose=verbose,
+            validation_split=validation_split, metrics=metrics, sample_weight=sample_weight, shuffle=shuffle,
+            callbacks=callbacks, initial_epoch=initial_epoch, on_interrupt=on_interrupt, verbose=verbose,
         )  # fmt: skip
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        batch_size: int = 32,
+        optimizer: "Optimizer | None" = None,
+        sample_weight: ArrayLike | None = None,
+        shuffle: bool = True,
+    ) -> "Network":
+        """Goes once through the data given, for data that comes in pieces; the optimiser goes on from piece to piece.
+
+        Parameters
+        ----------
+        X, y, batch_size, sample_weight, shuffle
+            As in :meth:`fit`.
+        optimizer : SGD, Adam or AdamW, optional
+            Starts fresh unless it equals the present one, so that it may be named in each call. None continues the
+            present one.
+
+        Returns
+        -------
+        Network
+            This one. ``net.history`` is that of the pass.
+
+        Raises
+        ------
+        As :meth:`fit`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> net = fb.Network([3, 8, 1], loss="mse", seed=0)
+        >>> rng = np.random.default_rng(0)
+        >>> for _ in range(200):
+        ...     X = rng.standard_normal((100, 3))
+        ...     _ = net.partial_fit(X, X.sum(axis=1), optimizer=fb.Adam(lr=0.01))
+        >>> net.evaluate(X, X.sum(axis=1))["r2"] > 0.99
+        True
+        """
+        if type(optimizer) is type(self.optimizer) and optimizer == self.optimizer:
+            optimizer = None
+        training.fit(
+            self, X, y, batch_size=batch_size, optimizer=optimizer, sample_weight=sample_weight, shuffle=shuffle
+        )
+        return self
 
     def _set_optimizer(self, optimizer, fresh):
         """Hands the optimiser to the engine; its state starts at zero if fresh."""
@@ -403,7 +465,7 @@ class Network:
         self,
         X: ArrayLike,
         y: ArrayLike,
-        metrics: str | Sequence[str | Callable[[NDArray[Any], NDArray[Any]], float]] | None = None,
+        metrics: "Metrics | None" = None,
     ) -> dict[str, float]:
         """Loss and metrics on held-out data.
 

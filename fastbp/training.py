@@ -1,5 +1,6 @@
 """The training loop around the engine: epochs, shuffling, validation, callbacks."""
 
+import contextlib
 import functools
 import os
 import time
@@ -8,24 +9,44 @@ from collections.abc import Iterator
 import numpy as np
 
 from . import checks, data, losses, metrics, optimizers
+from .callbacks import Callback
 from .errors import DivergedError
 from .history import History, Progress
 
 
-def fit(net, X, y, *, epochs, batch_size, optimizer, validation_data, sample_weight, shuffle, callbacks, verbose):
+def fit(
+    net, X, y, *, epochs=1, batch_size, optimizer, sample_weight, shuffle, validation_data=None, validation_split=0.0,
+    metrics=None, callbacks=(), initial_epoch=0, on_interrupt="raise", verbose=0,
+):  # fmt: skip
     """See Network.fit."""
     epochs = checks.positive_int("epochs", epochs)
+    initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
+    if initial_epoch >= epochs:
+        raise ValueError(f"initial_epoch: expected an integer < {epochs}, the last epoch's number, got {initial_epoch}")
     batch_size = checks.positive_int("batch_size", batch_size)
     shuffle = checks.boolean("shuffle", shuffle)
     verbose = checks.choice("verbose", verbose, (0, 1, True, False))
+    on_interrupt = checks.choice("on_interrupt", on_interrupt, ("raise", "return"))
     if optimizer is not None:
         optimizers.check(optimizer, net.dtype)
     if callable(callbacks):
         callbacks = (callbacks,)
     if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
         raise TypeError(f"callbacks: expected a list of callables, got {checks.described(callbacks)}")
-    epoch = epoch_of(net, X, y, epochs, batch_size, shuffle, sample_weight)
-    validate = validation_of(net, validation_data)
+    validation = validation_pair(validation_data)
+    split = checks.number("validation_split", validation_split, at_least=0, below=1)
+    if split and validation:
+        raise ValueError(f"validation_split: expected 0 beside validation_data, got {split:g}")
+    if y is None:
+        refuse_beside_iterable(sample_weight, split)
+        check_iterable(X, epochs - initial_epoch)
+        epoch = functools.partial(epoch_of_batches, net, X)
+    else:
+        rows = door(net, X, y, sample_weight)
+        if split:
+            rows, validation = parted(net, *rows, sample_weight, split)
+        epoch = epoch_of(net, *rows, batch_size, shuffle)
+    validate, names = validation_of(net, validation, metrics)
     key = os.getpid(), object()
     try:
         # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
@@ -36,22 +57,34 @@ def fit(net, X, y, *, epochs, batch_size, optimizer, validation_data, sample_wei
         if holder is not key:
             raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
         check_parameters(net)
-        return run(net, epoch, validate, epochs, optimizer, callbacks, Progress(epochs) if verbose else None)
+        for callback in with_hooks(callbacks):
+            callback.begin(net, ("loss", "lr", *names, "seconds"))
+        fresh = optimizer is not None or net.optimizer is None
+        net._set_optimizer(optimizer or net.optimizer or optimizers.Adam(), fresh)
+        record = net.__dict__["history"] = History(initial_epoch)
+        try:
+            run(net, epoch, validate, range(initial_epoch, epochs), callbacks, Progress(epochs) if verbose else None)
+        except KeyboardInterrupt:
+            if on_interrupt == "raise":
+                raise
+        return record
     finally:
         if net.__dict__.get("_fitted_by") is key:
             del net.__dict__["_fitted_by"]
 
 
-def run(net, epoch, validate, epochs, optimizer, callbacks, progress):
-    fresh = optimizer is not None or net.optimizer is None
-    net._set_optimizer(optimizer or net.optimizer or optimizers.Adam(), fresh)
-    record = net.__dict__["history"] = History()
-    try:
-        for number in range(epochs):
+def run(net, epoch, validate, numbers, callbacks, progress):
+    """The epochs of these numbers, from 0, each entered into net.history."""
+    record = net.history
+    with contextlib.ExitStack() as at_the_end:  # of whatever kind it is; the last one here comes first
+        if progress:
+            at_the_end.callback(progress.show, record, final=True)
+        for callback in reversed(with_hooks(callbacks)):
+            at_the_end.callback(callback.end, net, record)
+        at_the_end.callback(record.close)
+        for number in numbers:
             begin = time.perf_counter()
-            entry = {"loss": epoch(number), "lr": net.optimizer.lr}
-            if validate:
-                entry |= validate()
+            entry = {"loss": epoch(number), "lr": net.optimizer.lr} | validate()
             entry["seconds"] = time.perf_counter() - begin
             record.append(entry)
             if progress:
@@ -61,11 +94,10 @@ def run(net, epoch, validate, epochs, optimizer, callbacks, progress):
                 break
             if callbacks:
                 check_parameters(net)
-    finally:
-        record.close()
-        if progress:
-            progress.show(record, final=True)
-    return record
+
+
+def with_hooks(callbacks):
+    return [callback for callback in callbacks if isinstance(callback, Callback)]
 
 
 def unlocked(generator):
@@ -83,30 +115,38 @@ def check_parameters(net):
         raise DivergedError(f"params: expected finite parameters to train from, got {params[at]} at index {at}")
 
 
-def validation_of(net, validation_data):
-    """A function that gives the entries of a history, or None. The data is checked here, before training starts."""
+def validation_pair(validation_data):
+    """(X, y, their names in messages, the number of the first row), or None."""
     if validation_data is None:
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
         raise TypeError(f"validation_data: expected a pair (X, y), got {checks.described(validation_data)}")
-    X = data.inputs(validation_data[0], net.n_inputs, net.dtype, name="validation_data[0]")
-    n = X.shape[0]
-    y = data.targets(validation_data[1], n, net.n_outputs, net.objective, net.dtype, name="validation_data[1]")
-    functions = metrics.resolve(None, net)
-    return lambda: {f"val_{name}": value for name, value in net._report(X, y, functions).items()}
+    return *validation_data, "validation_data[0]", "validation_data[1]", 0
 
 
-def epoch_of(net, X, y, epochs, batch_size, shuffle, sample_weight):
-    """A function of the epoch's number that trains one epoch and returns its loss. Data that fits is converted here."""
-    custom = net._core_loss.code == losses.GivenDelta.code
-    if sample_weight is not None and (custom or y is None):
-        where = "a loss object of one's own" if custom else "an iterable of batches"
-        raise ValueError(f"sample_weight: expected None with {where}, got {checks.described(sample_weight)}")
-    if y is None:
-        check_iterable(X, epochs)
-        return lambda epoch: streamed_epoch(net, pairs(X), epoch)
-    streaming = data.is_streaming(X)
-    if streaming:
+def validation_of(net, validation, asked):
+    """A function that gives the entries of a history, and their names. The data is checked here, before training."""
+    if validation is None:
+        if asked is not None:
+            raise ValueError(f"metrics: expected None without validation data, got {checks.described(asked)}")
+        return dict, ()
+    functions = metrics.resolve(asked, net)
+    X, y, X_name, y_name, first = validation
+    try:
+        X = data.inputs(X, net.n_inputs, net.dtype, name=X_name)
+        y = data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype, name=y_name)
+    except data.RowError as error:
+        raise error.in_rows(range(first, first + len(X))) from None
+    names = "val_loss", *(f"val_{name}" for name, _ in functions)
+    return lambda: {f"val_{name}": value for name, value in net._report(X, y, functions).items()}, names
+
+
+def door(net, X, y, sample_weight):
+    """(X, targets, weights), converted but for what is read a batch at a time."""
+    if sample_weight is not None and is_custom(net):
+        came = checks.described(sample_weight)
+        raise ValueError(f"sample_weight: expected None with a loss object of one's own, got {came}")
+    if data.is_streaming(X):
         X = data.as_numbers(X, "X")
         data.check_inputs(X, net.n_inputs)
     else:
@@ -114,7 +154,27 @@ def epoch_of(net, X, y, epochs, batch_size, shuffle, sample_weight):
     n = X.shape[0]
     take_targets = data.check_targets if data.is_streaming(y) else functools.partial(data.targets, dtype=net.dtype)
     targets = take_targets(y, n, net.n_outputs, net.objective)
-    weights = None if sample_weight is None else data.sample_weights(sample_weight, n, net.dtype)
+    return X, targets, None if sample_weight is None else data.sample_weights(sample_weight, n, net.dtype)
+
+
+def parted(net, X, targets, weights, sample_weight, split):
+    """What `door` gave, less the last rows, and those as a validation pair. Weights have mean 1 over what is left."""
+    n = X.shape[0]
+    first = n - round(split * n)
+    if first in (0, n):
+        raise ValueError(f"validation_split: expected rows on both sides, got {split:g} of {n} rows")
+    if weights is not None:
+        weights = data.sample_weights(np.asarray(sample_weight)[:first], first, net.dtype)
+    return (X[:first], targets[:first], weights), (X[first:], targets[first:], "X", "y", first)
+
+
+def is_custom(net):
+    return net._core_loss.code == losses.GivenDelta.code
+
+
+def epoch_of(net, X, targets, weights, batch_size, shuffle):
+    """A function of the epoch's number that trains one epoch and returns its loss."""
+    n = X.shape[0]
     batch_size = min(batch_size, n)
 
     def stream(number):
@@ -129,7 +189,11 @@ def epoch_of(net, X, y, epochs, batch_size, shuffle, sample_weight):
             raise diverged(net, number, refused // batch_size)
         return total / n
 
-    return stream if streaming or custom or data.is_streaming(y) else epoch
+    return stream if is_custom(net) or data.is_streaming(X) or data.is_streaming(targets) else epoch
+
+
+def epoch_of_batches(net, iterable, number):
+    return streamed_epoch(net, pairs(iterable), number)
 
 
 def streamed_epoch(net, source, number):
@@ -139,7 +203,7 @@ def streamed_epoch(net, source, number):
         X, targets = converted_batch(net, X, y, numbers, f"batch {k + 1} of epoch {number + 1}")
         n = X.shape[0]
         loss = None
-        if net._core_loss.code == losses.GivenDelta.code:
+        if is_custom(net):
             loss, targets = net._delta_of_custom_loss(X, targets)
             if not np.isfinite(loss):
                 raise diverged(net, number, k)
@@ -164,6 +228,14 @@ def converted_batch(net, X, y, numbers, where):
         raise ValueError(f"{error}, in {where}") from None
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error}, in {where}") from None
+
+
+def refuse_beside_iterable(sample_weight, split):
+    if sample_weight is not None:
+        came = checks.described(sample_weight)
+        raise ValueError(f"sample_weight: expected None with an iterable of batches, got {came}")
+    if split:
+        raise ValueError(f"validation_split: expected 0 with an iterable of batches, got {split:g}")
 
 
 def check_iterable(X, epochs):

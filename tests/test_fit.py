@@ -196,6 +196,21 @@ def test_adam_is_the_first_optimizer():
     assert (net.params == twin.params).all()
 
 
+@pytest.mark.parametrize("named", [None, fb.SGD(0.1, momentum=0.9)], ids=["not named", "named in each call"])
+def test_partial_fit_goes_once_through_each_piece_and_continues_the_optimizer(named):
+    net, twin = make(), make()
+    optimizer = fb.SGD(0.1, momentum=0.9)
+    twin.fit(X[:30], LABELS[:30], epochs=1, batch_size=8, optimizer=optimizer, verbose=0)
+    twin.fit(X[30:], LABELS[30:], epochs=1, batch_size=8, sample_weight=np.arange(20), verbose=0)
+    assert net.partial_fit(X[:30], LABELS[:30], batch_size=8, optimizer=optimizer) is net
+    net.partial_fit(X[30:], LABELS[30:], batch_size=8, optimizer=named, sample_weight=np.arange(20))
+    assert (net.params == twin.params).all()
+    assert net.history.history["loss"] == twin.history.history["loss"]
+    net.partial_fit(X, LABELS, optimizer=fb.SGD(0.1))  # another one starts afresh
+    assert net.optimizer == fb.SGD(0.1)
+    assert net._engine.steps == 2
+
+
 class Batches:
     """An iterable that starts anew, as a data loader does."""
 

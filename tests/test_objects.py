@@ -269,6 +269,18 @@ def test_ctrl_c_falls_between_steps(source, tmp_path):
     net.fit(X, LABELS, epochs=1, verbose=0)
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
+def test_ctrl_c_may_return_the_history():
+    net = make()
+    timer = interrupt_after(0.2)
+    history = net.fit(X, LABELS, epochs=10**9, batch_size=2, on_interrupt="return", verbose=0)
+    timer.join()
+    assert history is net.history
+    assert len(history.epochs) > 0
+    assert "_fitted_by" not in net.__dict__
+    net.fit(X, LABELS, epochs=1, verbose=0)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("used", [False, True], ids=["before use", "after use"])
 def test_a_forked_child_computes_the_same(used):

@@ -13,6 +13,10 @@ def log_loss(net: fb.Network, history: object) -> None:
     print(net.n_params, history)
 
 
+def largest_error(outputs: NDArray[np.float32], targets: NDArray[np.int32]) -> float:
+    return float(1 - outputs.max(axis=1).min())
+
+
 def main(folder: Path) -> float:
     images, labels = load_digits()
     train, test = stratified_split(labels)
@@ -24,9 +28,12 @@ def main(folder: Path) -> float:
         epochs=2,
         optimizer=fb.AdamW(lr=1e-2),
         validation_data=(X[test], labels[test]),
-        callbacks=[log_loss],
+        metrics=["accuracy", largest_error],
+        callbacks=[log_loss, fb.EarlyStopping("val_accuracy", patience=2), fb.Checkpoint(folder / "last.npz")],
+        on_interrupt="return",
         verbose=0,
     )
+    net.partial_fit(X[train], labels[train]).fit(X[train], labels[train], epochs=1, validation_split=0.25, verbose=0)
     losses: list[float] = history.history["loss"]
     value, gradient = net.loss_and_grad(X[:5], labels[:5])
     assert gradient.shape == net.params.shape and value > 0 and len(losses) == 2

@@ -1,0 +1,219 @@
+"""Callbacks of the package: stopping early, saving after epochs, hooks at the beginning and the end."""
+
+import os
+
+import numpy as np
+import pytest
+from snapshot import snapshot
+
+import fastbp as fb
+from fastbp.callbacks import Callback, Monitor
+
+RNG = np.random.default_rng(8)
+X = RNG.standard_normal((40, 4)).astype(np.float32)
+LABELS = RNG.integers(0, 3, 40)
+HELD_OUT = RNG.standard_normal((20, 4)).astype(np.float32), RNG.integers(0, 3, 20)
+
+
+def make():
+    return fb.Network([4, 16, 3], activation="tanh", seed=2)
+
+
+def fit(net, epochs=60, callbacks=(), **kwargs):
+    """Overfits: the labels are noise."""
+    run = {"optimizer": fb.Adam(0.03), "validation_data": HELD_OUT, "verbose": 0, **kwargs}
+    return net.fit(X, LABELS, epochs=epochs, callbacks=callbacks, **run)
+
+
+class Scripted:
+    """A metric whose values are given, one for each epoch."""
+
+    __name__ = "scripted"
+
+    def __init__(self, values):
+        self.values = iter(values)
+
+    def __call__(self, outputs, targets):
+        return next(self.values)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "epochs", "best_epoch"),
+    [
+        ([3, 2, 1, 1, 1, 1], {"patience": 2}, 5, 3),
+        ([3, 2, 1, 1, 1, 1], {"patience": 1}, 4, 3),
+        ([3, 2, 1, 1, 0, 1, 1], {"patience": 2}, 7, 5),
+        ([1, 2, 3, 3, 3, 3], {"patience": 2, "mode": "max"}, 5, 3),
+        ([1, 2, 3, 3, 3, 3], {"patience": 2}, 3, 1),
+        ([3, 2.5, 2, 1.5, 1], {"patience": 2, "min_delta": 0.5}, 5, 5),
+        ([3, 2.75, 2.5, 2.0, 1.9], {"patience": 2, "min_delta": 0.5}, 3, 1),
+        ([np.nan, np.nan, 1], {"patience": 2}, 2, None),
+        ([np.nan, 1, np.nan, np.nan], {"patience": 2}, 4, 2),
+        ([np.inf, 5, 5, 5], {"patience": 2}, 4, 2),
+        ([3, 2, 1], {"patience": 5}, 3, 3),
+    ],
+)
+@pytest.mark.parametrize("restore", [True, False])
+def test_early_stopping_ends_the_training_and_restores_the_best(values, options, epochs, best_epoch, restore):
+    net, params = make(), []
+    stop = fb.EarlyStopping("val_scripted", restore_best=restore, **options)
+    keep = lambda net, history: params.append(net.params.copy())  # noqa: E731
+    history = fit(net, len(values), [keep, stop], metrics=[Scripted(values)])
+    assert len(history.epochs) == epochs
+    assert stop.best_epoch == best_epoch
+    assert stop.best == (None if best_epoch is None else values[best_epoch - 1])
+    assert stop.stopped == (history.epochs[-1] - (best_epoch or 0) >= options["patience"])
+    expected = params[best_epoch - 1] if restore and best_epoch else params[-1]
+    assert (net.params == expected).all()
+
+
+def test_early_stopping_on_real_validation_data_keeps_the_least_loss():
+    net, stop = make(), fb.EarlyStopping(patience=5)
+    history = fit(net, 500, stop)
+    assert stop.stopped
+    assert len(history.epochs) == stop.best_epoch + 5 < 500
+    assert net.evaluate(*HELD_OUT)["loss"] == stop.best == min(history.history["val_loss"])
+
+
+def test_early_stopping_starts_anew_in_each_fit():
+    net, stop = make(), fb.EarlyStopping("loss", patience=1, mode="max")
+    for _ in range(2):
+        fit(net, 20, stop)
+        assert (stop.stopped, stop.best_epoch) == (True, 1)
+    fit(net, 1, stop)
+    assert not stop.stopped
+
+
+@pytest.mark.parametrize("error", [KeyError("mine"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
+def test_the_best_parameters_are_restored_after_an_error_too(error):
+    net, seen = make(), []
+
+    def fails(net, history):
+        seen.append(net.params.copy())
+        if len(seen) == 3:
+            raise error
+
+    with pytest.raises(type(error)):
+        fit(net, 9, [fb.EarlyStopping("loss", mode="max"), fails])
+    assert (net.params == seen[0]).all()
+    assert len(net.history.epochs) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "larger"),
+    [("val_loss", "auto", False), ("loss", "auto", False), ("val_accuracy", "auto", True), ("val_r2", "auto", True),
+     ("val_mse", "auto", False), ("val_accuracy", "min", False), ("val_loss", "max", True)],
+)  # fmt: skip
+def test_accuracy_and_r2_are_better_when_larger(name, mode, larger):
+    monitor = Monitor(name, mode, 0)
+    assert monitor.improved(1)
+    assert monitor.improved(2) == larger
+
+
+def test_checkpoint_saves_each_epoch_with_the_optimizer(tmp_path):
+    net, losses = make(), []
+
+    def look(net, history):
+        again = fb.load(tmp_path / "net")
+        losses.append((again.params == net.params).all() and again.optimizer == net.optimizer)
+        again.fit(X, LABELS, epochs=1, verbose=0)  # a network of its own
+
+    fit(net, 3, [fb.Checkpoint(tmp_path / "net"), look])
+    assert losses == [True] * 3
+    fit(net, 1, fb.Checkpoint(tmp_path / "net", optimizer=False))
+    assert fb.load(tmp_path / "net").optimizer is None
+    assert os.listdir(tmp_path) == ["net"]
+
+
+def test_checkpoint_of_the_best_epochs_only(tmp_path):
+    net, params = make(), []
+    values = [3, 1, 2, 1, 0.5, np.nan, 4]
+    best = fb.Checkpoint(tmp_path / "net", "val_scripted", save_best_only=True)
+    saved = []
+
+    def look(net, history):
+        params.append(net.params.copy())
+        file = fb.load(tmp_path / "net").params
+        saved.append(1 + next(k for k, of_epoch in enumerate(params) if (file == of_epoch).all()))
+
+    fit(net, 7, [best, look], metrics=[Scripted(values)])
+    assert saved == [1, 2, 2, 2, 5, 5, 5]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path):
+    net = make()
+    with pytest.raises(OSError, match="missing"):
+        fit(net, 3, fb.Checkpoint(tmp_path / "missing" / "net"))
+    assert len(net.history.epochs) == 1
+    fit(net, 1)
+
+
+@pytest.mark.parametrize("ending", ["last epoch", "True", "error"])
+def test_hooks_are_called_at_the_beginning_and_the_end(ending):
+    calls = []
+
+    class Hooked(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def begin(self, net, names):
+            calls.append((self.name, *names))
+
+        def __call__(self, net, history):
+            if ending == "error":
+                raise KeyError("mine")
+            return ending == "True"
+
+        def end(self, net, history):
+            calls.append((self.name, len(history.epochs)))
+
+    net = make()
+    try:
+        fit(net, 2, [Hooked("a"), Hooked("b")], metrics=["mse"])
+    except KeyError:
+        assert ending == "error"
+    epochs = 2 if ending == "last epoch" else 1
+    names = "loss", "lr", "val_loss", "val_mse", "seconds"
+    assert calls == [("a", *names), ("b", *names), ("a", epochs), ("b", epochs)]
+    assert tuple(net.history.history) == ("loss", "lr", "seconds", "val_loss", "val_mse")
+
+
+def test_an_error_at_the_beginning_leaves_everything_as_it_was():
+    net = make()
+    fit(net, 1)
+    before = snapshot(net)
+    for callback in (
+        fb.EarlyStopping("val_acuracy"),
+        fb.Checkpoint("net", "val_acuracy", save_best_only=True),
+    ):
+        with pytest.raises(
+            ValueError, match="^monitor: expected one of loss, lr, val_loss, val_accuracy, seconds, got"
+        ):
+            fit(net, 1, callback, optimizer=fb.SGD(0.1))
+    with pytest.raises(ValueError, match="^monitor: .*'val_loss'; give fit validation data"):
+        fit(net, 1, fb.EarlyStopping(), validation_data=None)
+    assert snapshot(net) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: fb.EarlyStopping(3), TypeError, "^monitor: .*3"),
+        (lambda: fb.EarlyStopping(patience=0), ValueError, "^patience: .*0"),
+        (lambda: fb.EarlyStopping(patience=1.5), TypeError, "^patience: .*1.5"),
+        (lambda: fb.EarlyStopping(min_delta=-1), ValueError, "^min_delta: .*-1"),
+        (lambda: fb.EarlyStopping(min_delta=float("nan")), ValueError, "^min_delta: .*nan"),
+        (lambda: fb.EarlyStopping(mode="larger"), ValueError, "^mode: .*larger"),
+        (lambda: fb.EarlyStopping(restore_best=1), TypeError, "^restore_best: .*1"),
+        (lambda: fb.Checkpoint(None), TypeError, "^path: .*None"),
+        (lambda: fb.Checkpoint("net", "val_loss"), ValueError, "^monitor: expected None .*val_loss"),
+        (lambda: fb.Checkpoint("net", save_best_only=True), ValueError, "^monitor: expected the name .*None"),
+        (lambda: fb.Checkpoint("net", 3, True), TypeError, "^monitor: .*3"),
+        (lambda: fb.Checkpoint("net", save_best_only=1), TypeError, "^save_best_only: .*1"),
+        (lambda: fb.Checkpoint("net", mode="best"), ValueError, "^mode: .*best"),
+        (lambda: fb.Checkpoint("net", optimizer="Adam"), TypeError, "^optimizer: .*Adam"),
+    ],
+)
+def test_bad_arguments_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
