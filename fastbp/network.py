@@ -1,6 +1,6 @@
 """The network: names, checks and views around the compiled engine. No arithmetic on the hot path happens here."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -323,6 +323,7 @@ class Network:
         validation_split: float = 0.0,
         metrics: "Metrics | None" = None,
         sample_weight: ArrayLike | None = None,
+        class_weight: "Mapping[int, float] | Literal['balanced'] | None" = None,
         shuffle: bool = True,
         callbacks: "Callable[[Network, History], Any] | Sequence[Callable[[Network, History], Any]]" = (),
         initial_epoch: int = 0,
@@ -353,6 +354,11 @@ class Network:
             Of the validation data, as in :meth:`evaluate`; recorded as ``val_`` and the name.
         sample_weight : array_like, shape (n,), optional
             Scaled to mean 1 over the data once.
+        class_weight : dict or "balanced", optional
+            For losses of one class a row (cross_entropy; binary_cross_entropy and hinge of one output, the latter's
+            classes being -1 and 1, too): weights by class, 1 where a class is not named. They multiply
+            `sample_weight`, before that is scaled. ``"balanced"`` is n / (classes met * rows of the class), without
+            regard to `sample_weight`.
         shuffle : bool
             New order of rows each epoch, from the network's generator.
         callbacks : sequence of callable
@@ -386,8 +392,9 @@ class Network:
         """
         return training.fit(
             self, X, y, epochs=epochs, batch_size=batch_size, optimizer=optimizer, validation_data=validation_data,
-            validation_split=validation_split, metrics=metrics, sample_weight=sample_weight, shuffle=shuffle,
-            callbacks=callbacks, initial_epoch=initial_epoch, on_interrupt=on_interrupt, verbose=verbose,
+            validation_split=validation_split, metrics=metrics, sample_weight=sample_weight, class_weight=class_weight,
+            shuffle=shuffle, callbacks=callbacks, initial_epoch=initial_epoch, on_interrupt=on_interrupt,
+            verbose=verbose,
         )  # fmt: skip
 
     def partial_fit(
@@ -398,14 +405,15 @@ class Network:
         batch_size: int = 32,
         optimizer: "Optimizer | None" = None,
         sample_weight: ArrayLike | None = None,
+        class_weight: "Mapping[int, float] | None" = None,
         shuffle: bool = True,
     ) -> "Network":
         """Goes once through the data given, for data that comes in pieces; the optimiser goes on from piece to piece.
 
         Parameters
         ----------
-        X, y, batch_size, sample_weight, shuffle
-            As in :meth:`fit`.
+        X, y, batch_size, sample_weight, class_weight, shuffle
+            As in :meth:`fit`, but that a piece alone does not tell what is balanced.
         optimizer : SGD, Adam or AdamW, optional
             Starts fresh unless it equals the present one, so that it may be named in each call. None continues the
             present one.
@@ -432,9 +440,12 @@ class Network:
         """
         if type(optimizer) is type(self.optimizer) and optimizer == self.optimizer:
             optimizer = None
+        if class_weight is not None and not isinstance(class_weight, Mapping):
+            raise TypeError(f"class_weight: expected a dict or None, got {checks.described(class_weight)}")
         training.fit(
-            self, X, y, batch_size=batch_size, optimizer=optimizer, sample_weight=sample_weight, shuffle=shuffle
-        )
+            self, X, y, batch_size=batch_size, optimizer=optimizer, sample_weight=sample_weight,
+            class_weight=class_weight, shuffle=shuffle,
+        )  # fmt: skip
         return self
 
     def _set_optimizer(self, optimizer, fresh):

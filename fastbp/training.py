@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import checks, data, losses, metrics, optimizers
+from . import checks, class_weights, data, losses, metrics, optimizers
 from .callbacks import Callback
 from .errors import DivergedError
 from .history import History, Progress
 
 
 def fit(
-    net, X, y, *, epochs=1, batch_size, optimizer, sample_weight, shuffle, validation_data=None, validation_split=0.0,
-    metrics=None, callbacks=(), initial_epoch=0, on_interrupt="raise", verbose=0,
+    net, X, y, *, epochs=1, batch_size, optimizer, sample_weight, class_weight, shuffle, validation_data=None,
+    validation_split=0.0, metrics=None, callbacks=(), initial_epoch=0, on_interrupt="raise", verbose=0,
 ):  # fmt: skip
     """See Network.fit."""
     epochs = checks.positive_int("epochs", epochs)
@@ -38,14 +38,16 @@ def fit(
     if split and validation:
         raise ValueError(f"validation_split: expected 0 beside validation_data, got {split:g}")
     if y is None:
-        refuse_beside_iterable(sample_weight, split)
+        refuse_beside_iterable(sample_weight, class_weight, split)
         check_iterable(X, epochs - initial_epoch)
         epoch = functools.partial(epoch_of_batches, net, X)
     else:
-        rows = door(net, X, y, sample_weight)
+        X, targets, weights = door(net, X, y, sample_weight)
         if split:
-            rows, validation = parted(net, *rows, sample_weight, split)
-        epoch = epoch_of(net, *rows, batch_size, shuffle)
+            X, targets, validation = parted(X, targets, split)
+        if split or class_weight is not None:
+            weights = weights_of(net, targets, sample_weight, class_weight)
+        epoch = epoch_of(net, X, targets, weights, batch_size, shuffle)
     validate, names = validation_of(net, validation, metrics)
     key = os.getpid(), object()
     try:
@@ -157,15 +159,25 @@ def door(net, X, y, sample_weight):
     return X, targets, None if sample_weight is None else data.sample_weights(sample_weight, n, net.dtype)
 
 
-def parted(net, X, targets, weights, sample_weight, split):
-    """What `door` gave, less the last rows, and those as a validation pair. Weights have mean 1 over what is left."""
+def parted(X, targets, split):
+    """X and targets less the last rows, and those as `validation_pair` gives them."""
     n = X.shape[0]
     first = n - round(split * n)
     if first in (0, n):
         raise ValueError(f"validation_split: expected rows on both sides, got {split:g} of {n} rows")
-    if weights is not None:
-        weights = data.sample_weights(np.asarray(sample_weight)[:first], first, net.dtype)
-    return (X[:first], targets[:first], weights), (X[first:], targets[first:], "X", "y", first)
+    return X[:first], targets[:first], (X[first:], targets[first:], "X", "y", first)
+
+
+def weights_of(net, targets, sample_weight, class_weight):
+    """Weights of mean 1 for these rows, the first ones of what came; None where there are none."""
+    n = targets.shape[0]
+    weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)[:n]
+    if class_weight is not None:
+        if data.is_streaming(targets):
+            targets = data.targets(targets, n, net.n_outputs, net.objective, net.dtype)
+        of_classes = class_weights.row_weights(class_weight, targets, net)
+        weights = of_classes if weights is None else weights * of_classes
+    return None if weights is None else data.sample_weights(weights, n, net.dtype)
 
 
 def is_custom(net):
@@ -230,10 +242,10 @@ def converted_batch(net, X, y, numbers, where):
         raise type(error)(f"{error}, in {where}") from None
 
 
-def refuse_beside_iterable(sample_weight, split):
-    if sample_weight is not None:
-        came = checks.described(sample_weight)
-        raise ValueError(f"sample_weight: expected None with an iterable of batches, got {came}")
+def refuse_beside_iterable(sample_weight, class_weight, split):
+    for name, weight in (("sample_weight", sample_weight), ("class_weight", class_weight)):
+        if weight is not None:
+            raise ValueError(f"{name}: expected None with an iterable of batches, got {checks.described(weight)}")
     if split:
         raise ValueError(f"validation_split: expected 0 with an iterable of batches, got {split:g}")
 

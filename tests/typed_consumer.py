@@ -31,9 +31,12 @@ def main(folder: Path) -> float:
         metrics=["accuracy", largest_error],
         callbacks=[log_loss, fb.EarlyStopping("val_accuracy", patience=2), fb.Checkpoint(folder / "last.npz")],
         on_interrupt="return",
+        initial_epoch=0,
         verbose=0,
     )
-    net.partial_fit(X[train], labels[train]).fit(X[train], labels[train], epochs=1, validation_split=0.25, verbose=0)
+    net.partial_fit(X[train], labels[train], class_weight={0: 2.0}).fit(
+        X[train], labels[train], epochs=1, class_weight="balanced", verbose=0
+    )
     losses: list[float] = history.history["loss"]
     value, gradient = net.loss_and_grad(X[:5], labels[:5])
     assert gradient.shape == net.params.shape and value > 0 and len(losses) == 2
