@@ -30,7 +30,8 @@ def workspace_bytes(net, batch, threads):
 
     widths = [net.n_inputs, *(layer.units for layer in net.layers)]
     rows = min(batch, 256 * min(threads, 8))
-    stride = rows + max(1, 64 // (lanes * size))  # of a panel that would be a multiple of 4 KiB
+    panel = rows * lanes * size
+    stride = rows + (64 / (lanes * size) if panel % 4096 == 0 else 0)  # a line more than a multiple of 4 KiB
     packed = sum(2 * padded(o) for o in widths[1:])  # biases, and dL/dy of one row
     if rows > 3:
         packed += sum(
