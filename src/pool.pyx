@@ -9,7 +9,7 @@ cdef extern from "workers.h" nogil:
         void (*leave)(int threads) noexcept nogil
     const Pool pool_table "pool"
     int n_workers
-    long parts_done
+    long parts_offered
     int prepare_pool() noexcept
 
 if prepare_pool() != 0:
@@ -33,6 +33,6 @@ def workers():
     return n_workers
 
 
-def parts_by_workers():
-    """Parts of regions that workers have done so far."""
-    return parts_done
+def offered():
+    """Parts of regions that were offered to workers so far; whether they get to them is up to the system."""
+    return parts_offered

@@ -49,8 +49,8 @@ static atomic_int callers;   /* between enter and leave */
 static atomic_int crowded;   /* the caller works alone since crowded_since */
 static struct timespec crowded_since;
 static long crowded_for = CROWDED;
-static int misses, hits;       /* regions without and with all workers, since the caller last worked alone */
-static atomic_long parts_done; /* by workers */
+static int misses, hits;          /* regions without and with all workers, since the caller last worked alone */
+static atomic_long parts_offered; /* to workers, so far */
 static atomic_int callers_cpu;
 
 static void relax(void)
@@ -134,7 +134,6 @@ static void *work(void *argument)
         atomic_store_explicit(&worker->state, READY, memory_order_release);
         wait_for_work(worker);
         worker->region(worker->argument, worker->part, worker->parts);
-        atomic_fetch_add_explicit(&parts_done, 1, memory_order_relaxed);
     }
     return NULL;
 }
@@ -261,6 +260,7 @@ static void run_region(Region region, void *argument, int threads)
         region(argument, 0, 1);
         return;
     }
+    atomic_fetch_add_explicit(&parts_offered, parts - 1, memory_order_relaxed);
     clock_gettime(CLOCK_MONOTONIC, &start);
     for (int part = 1; part < parts; part++) {
         team[part]->region = region;

@@ -1,5 +1,6 @@
 /* The thread pool alone: callers that take turns, workers that fall asleep in between, a fork.
  *
+ *     pool meet        workers do take part: no part of a region ends before all have begun
  *     pool stress      four callers at once, every part of every region done exactly once
  *     pool fork        the same in children of a process that has used its workers, one of them forked in mid-region
  *     pool time        how much longer a region takes than its parts
@@ -99,12 +100,52 @@ static void forks(void)
     pthread_join(beside, NULL);
 }
 
+typedef struct {
+    atomic_int begun;
+    atomic_int late;
+} Meeting;
+
+/* Waits for the other parts, which a worker has to do as long as this one lasts; ten seconds for a busy machine. */
+static void meet_part(void *argument, int part, int parts)
+{
+    Meeting *meeting = argument;
+    struct timespec start;
+    (void)part;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    atomic_fetch_add(&meeting->begun, 1);
+    while (atomic_load(&meeting->begun) < parts && !meeting->late) {
+        meeting->late = nanoseconds_since(&start) > 10000000000L;
+        sched_yield();
+    }
+}
+
+static void meet(void)
+{
+    struct timespec start;
+    int met = 0;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    while (met < 20) {
+        const int threads = pool.enter(3);
+        Meeting meeting = {0, 0};
+        pool.run(meet_part, &meeting, threads);
+        require(!meeting.late, "a part was begun by nobody");
+        met += atomic_load(&meeting.begun) == 3;
+        pool.leave(threads);
+        require(nanoseconds_since(&start) < 60000000000L, "workers do not wake up");
+    }
+}
+
+static pthread_t caller;
+static atomic_long by_worker;
+
 enum { PART_NANOSECONDS = 5000 };
 
 static void spend_time(void *argument, int part, int parts)
 {
     struct timespec start;
     (void)argument, (void)part, (void)parts;
+    if (!pthread_equal(pthread_self(), caller))
+        atomic_fetch_add(&by_worker, 1);
     clock_gettime(CLOCK_MONOTONIC, &start);
     while (nanoseconds_since(&start) < PART_NANOSECONDS)
         ;
@@ -116,12 +157,12 @@ static void measure(void)
     struct timespec start;
     const int threads = pool.enter(2);
     usleep(1000);
-    const long before = atomic_load(&parts_done);
+    caller = pthread_self();
     clock_gettime(CLOCK_MONOTONIC, &start);
     for (int k = 0; k < TIMES; k++)
         pool.run(spend_time, NULL, threads);
     printf("%.0f ns a region of two parts of %d ns each; the worker did %ld of %d\n",
-           (double)nanoseconds_since(&start) / TIMES, PART_NANOSECONDS, atomic_load(&parts_done) - before, TIMES);
+           (double)nanoseconds_since(&start) / TIMES, PART_NANOSECONDS, atomic_load(&by_worker), TIMES);
     pool.leave(threads);
 }
 
@@ -131,6 +172,8 @@ int main(int argc, char **argv)
     require(prepare_pool() == 0, "no pool");
     if (strcmp(what, "stress") == 0)
         stress();
+    else if (strcmp(what, "meet") == 0)
+        meet();
     else if (strcmp(what, "fork") == 0)
         forks();
     else

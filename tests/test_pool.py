@@ -40,7 +40,7 @@ def run_python(code, **settings):
 
 
 @pytest.mark.skipif(not HEADERS.exists() or COMPILER is None, reason="the source tree or a C compiler is not here")
-@pytest.mark.parametrize("what", ["stress", "fork", "time", "stress under ThreadSanitizer"])
+@pytest.mark.parametrize("what", ["meet", "stress", "fork", "time", "stress under ThreadSanitizer"])
 def test_the_pool_alone(what, tmp_path):
     program = tmp_path / "pool"
     sanitized = "Sanitizer" in what
