@@ -260,17 +260,22 @@ def reference_error(libraries, symbol, count=200):
     return worst
 
 
+def title(symbol):
+    return symbol.removeprefix("f_").replace("slope_", "slope of ")
+
+
 def error_table(results, levels, symbols, column):
     heads = [f"{dtype.name} {level}" for dtype in DTYPES for level in levels]
     lines = [f"| | {' | '.join(heads)} | worst at |", "| --- |" + " ---: |" * len(heads) + " --- |"]
     for symbol in symbols:
+        if (DTYPES[0], symbol) not in results:
+            continue
         cells, places = [], []
         for dtype in DTYPES:
             found = [results[dtype, symbol][level][column] for level in levels]
             cells += [f"{worst.error:.2f}" if worst.error < 1e4 else f"{worst.error:.1e}" for worst in found]
             places.append(f"{max(found, key=lambda worst: worst.error).x:.9g}")
-        name = symbol.removeprefix("f_").replace("slope_", "slope of ")
-        lines.append(f"| {name} | {' | '.join(cells)} | {', '.join(places)} |")
+        lines.append(f"| {title(symbol)} | {' | '.join(cells)} | {', '.join(places)} |")
     return "\n".join(lines)
 
 
@@ -278,6 +283,8 @@ def rate_table(rates, levels):
     heads = [f"{dtype.name} {level}" for dtype in DTYPES for level in levels]
     lines = [f"| ns per element | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for name in FUNCTIONS + ACTIVATIONS:
+        if (DTYPES[0], "f_" + name) not in rates:
+            continue
         cells = [f"{rates[dtype, 'f_' + name][level]:.3f}" for dtype in DTYPES for level in levels]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -287,19 +294,19 @@ def show_progress(text):
     print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
-def run(levels, stride, count):
-    """The tables, in Markdown."""
+def run(levels, stride, count, symbols=SYMBOLS):
+    """The tables, in Markdown, with the lines of these symbols."""
     results, rates, reference = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for dtype in DTYPES:
             libraries = Libraries(dtype, levels, folder)
-            for symbol in SYMBOLS:
+            for symbol in symbols:
                 rates[dtype, symbol] = nanoseconds(libraries, symbol)
                 thinning = 1 if symbol in PLAIN or stride > 1 else THINNING
                 results[dtype, symbol] = measure(libraries, symbol, sample(dtype, stride * thinning, count // thinning))
                 show_progress(f"{dtype.name} {symbol}")
             try:
-                reference[dtype.name] = max(reference_error(libraries, symbol) for symbol in SYMBOLS)
+                reference[dtype.name] = max(reference_error(libraries, symbol) for symbol in symbols)
             except ImportError:  # mpmath
                 reference[dtype.name] = float("nan")
     compiler = subprocess.run([os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True).stdout
@@ -326,6 +333,17 @@ def run(levels, stride, count):
     )
 
 
+def with_new_lines(page, text, names):
+    """The page with the lines of these names as they are in `text`; the others stay."""
+    lines = page.split("\n")
+    for name in names:
+        places = [k for k, line in enumerate(lines) if line.startswith(f"| {name} |")]
+        found = [line for line in text.split("\n") if line.startswith(f"| {name} |")]
+        for k, line in zip(places, found, strict=True):
+            lines[k] = line
+    return "\n".join(lines)
+
+
 MARK = "<!-- measured: everything below is written by bench/accuracy.py -->"
 
 
@@ -334,14 +352,18 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a sample instead of every float32")
     parser.add_argument("--write", metavar="FILE", type=Path, help="replace what follows the mark in FILE")
     parser.add_argument("--levels", help="names with commas between; by default all that this CPU has a name for")
+    parser.add_argument("--only", help="names of lines with commas between: the others stay in FILE as they are")
     args = parser.parse_args()
+    symbols = [symbol for symbol in SYMBOLS if not args.only or title(symbol) in args.only.split(",")]
     levels = (
         args.levels.split(",") if args.levels else [level for level in supported_levels()[::-1] if level != "generic"]
     )
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    text = run(levels, 4001 if args.quick else 1, 1 << (20 if args.quick else 26))
-    if args.write:
+    text = run(levels, 4001 if args.quick else 1, 1 << (20 if args.quick else 26), symbols)
+    if args.write and args.only:
+        args.write.write_text(with_new_lines(args.write.read_text(), text, map(title, symbols)))
+    elif args.write:
         before = args.write.read_text().split(MARK)[0] if args.write.exists() else ""
         args.write.write_text(f"{before}{MARK}\n\n{text}\n")
     else:
