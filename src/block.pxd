@@ -141,10 +141,25 @@ cdef inline void outputs_part(void *argument, int part, int parts) noexcept nogi
         forward_outputs(plan, layer, activation, x, block.arena, 0, block.rows, begin, end)
 
 
+# What the caller does alone around outputs_part, as regions of one part: so they are compiled once.
+
+cdef inline void take_part(void *argument, int part, int parts) noexcept nogil:
+    take_rows(<const Block *>argument, 0, (<const Block *>argument).rows)
+
+
+cdef inline void softmax_part(void *argument, int part, int parts) noexcept nogil:
+    cdef const Block *block = <const Block *>argument
+    cdef const Layer *layer = &block.plan.layers[block.layer]
+    softmax(block.arena + layer.y, block.arena + layer.z, block.plan.stride, block.rows, layer.outputs)
+
+
+cdef inline void give_part(void *argument, int part, int parts) noexcept nogil:
+    give_rows(<const Block *>argument, 0, (<const Block *>argument).rows)
+
+
 cdef inline void block_forward(Block *block, long first, long rows) noexcept nogil:
     """The block of rows that is next, forward as far as wanted."""
     cdef const Plan *plan = block.plan
-    cdef const Layer *layer
     cdef int l
     block.first = first
     block.rows = rows
@@ -152,16 +167,15 @@ cdef inline void block_forward(Block *block, long first, long rows) noexcept nog
     if block.by_rows:
         block.pool.run(rows_part, block, plan.threads)
         return
-    take_rows(block, 0, rows)
+    block.pool.run(take_part, block, 1)
     lap(plan.clock, GATHER)
     for l in range(plan.n_layers):
-        layer = &plan.layers[l]
         block.layer = l
         block.pool.run(outputs_part, block, plan.threads)
         if activation_of(plan, l, block.to_loss and plan.from_logits) == SOFTMAX:
-            softmax(block.arena + layer.y, block.arena + layer.z, plan.stride, rows, layer.outputs)
+            block.pool.run(softmax_part, block, 1)
     lap(plan.clock, FORWARD)
-    give_rows(block, 0, rows)
+    block.pool.run(give_part, block, 1)
     lap(plan.clock, LOSS)
 
 
@@ -226,6 +240,12 @@ cdef inline void layer_part(void *argument, int part, int parts) noexcept nogil:
         lap(clock, INPUT_GRADIENT)
 
 
+cdef inline void slope_part(void *argument, int part, int parts) noexcept nogil:
+    """Through the activation below the layer, where parts have taken inputs."""
+    cdef const Block *block = <const Block *>argument
+    through_activation(block.plan, &block.plan.layers[block.layer - 1], block.arena, block.dx, 0, block.rows)
+
+
 cdef inline const real *block_backward(Block *block) noexcept nogil:
     """All partials of the block, layer after layer from the last. Returns the panels of dL/dx of the first if wanted."""
     cdef const Plan *plan = block.plan
@@ -237,7 +257,7 @@ cdef inline const real *block_backward(Block *block) noexcept nogil:
         block.layer = l
         block.pool.run(layer_part, block, plan.threads)
         if l > 0 and not block.by_rows and (block.few or plan.layers[l - 1].activation == SOFTMAX):
-            through_activation(plan, &plan.layers[l - 1], block.arena, block.dx, 0, block.rows)
+            block.pool.run(slope_part, block, 1)
         spare = block.delta
         block.delta = block.dx
         block.dx = spare
