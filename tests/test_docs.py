@@ -18,6 +18,7 @@ MODULES = ["fastbp"] + [
     for module in pkgutil.iter_modules(fastbp.__path__)
     if not module.name.startswith(("_core", "_cpu", "_pool", "__main__"))
 ]
+DOCUMENTS_WITH_EXAMPLES = [path for path in sorted((CHECKOUT / "docs").glob("*.md")) if ">>>" in path.read_text()]
 
 
 def run(tests):
@@ -40,8 +41,17 @@ def test_examples_in_docstrings_run(name, monkeypatch, tmp_path):
 @pytest.mark.skipif(not README.exists(), reason="README.md is not here")
 def test_examples_in_the_readme_run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    test = doctest.DocTestParser().get_doctest(README.read_text(), {}, "README.md", str(README), 0)
-    assert run([test]) >= 10
+    assert run([examples_in(README)]) >= 10
+
+
+@pytest.mark.parametrize("path", DOCUMENTS_WITH_EXAMPLES, ids=lambda path: path.name)
+def test_examples_in_the_documents_run(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert run([examples_in(path)])
+
+
+def examples_in(path):
+    return doctest.DocTestParser().get_doctest(path.read_text(), {}, path.name, str(path), 0)
 
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not here")
