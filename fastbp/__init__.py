@@ -6,11 +6,12 @@ from .errors import DivergedError
 from .layers import Dense
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Hinge, Huber, Poisson, Quantile
 from .network import Network
-from .optimizers import SGD, Adam, AdamW
+from .optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop, Rprop
 from .saving import load
 from .version import __version__
 
 __all__ = [
-    "MAE", "MSE", "SGD", "Adam", "AdamW", "BinaryCrossEntropy", "Checkpoint", "CrossEntropy", "Dense", "DivergedError",
-    "EarlyStopping", "Hinge", "Huber", "Network", "Poisson", "Quantile", "__version__", "load", "show_config",
+    "MAE", "MSE", "SGD", "AMSGrad", "Adagrad", "Adam", "AdamW", "BinaryCrossEntropy", "Checkpoint", "CrossEntropy",
+    "Dense", "DivergedError", "EarlyStopping", "Hinge", "Huber", "NAdam", "Network", "Poisson", "Quantile", "RMSprop",
+    "Rprop", "__version__", "load", "show_config",
 ]  # fmt: skip

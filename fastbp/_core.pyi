@@ -25,6 +25,8 @@ class Engine:
     @property
     def second(self) -> Buffer | None: ...
     @property
+    def third(self) -> Buffer | None: ...
+    @property
     def n_inputs(self) -> int: ...
     @property
     def n_outputs(self) -> int: ...
@@ -33,6 +35,7 @@ class Engine:
     @property
     def workspace_bytes(self) -> int: ...
     steps: int
+    momentum_product: float
     def __init__(
         self,
         sizes: Sequence[int],
@@ -79,17 +82,7 @@ class Engine:
         out: NDArray[Any],
     ) -> None: ...
     def trace_row(self, x: NDArray[Any], targets: NDArray[Any], loss_code: int, out: NDArray[Any]) -> float: ...
-    def set_optimizer(
-        self,
-        kind: int,
-        lr: float,
-        momentum: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-        nesterov: bool,
-        fresh: bool,
-    ) -> None: ...
+    def set_optimizer(self, settings: dict[str, float], fresh: bool) -> None: ...
     def train(
         self,
         x: NDArray[Any],

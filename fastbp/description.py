@@ -7,8 +7,14 @@ import numpy as np
 from . import checks, layers, losses, optimizers
 from .version import __version__
 
-KIND, VERSION = "fastbp.Network", 1
-KEYS = set("kind version fastbp inputs layers loss dtype seed threads rng optimizer steps".split())
+KIND, VERSION = "fastbp.Network", 2
+KEYS_OF_1 = set("kind version fastbp inputs layers loss dtype seed threads rng optimizer steps".split())
+KEYS = KEYS_OF_1 | {"momentum_product"}
+OPTIMIZERS_OF_1 = {  # and their fields
+    "SGD": {"lr", "momentum", "nesterov", "weight_decay"},
+    "Adam": {"lr", "betas", "eps", "weight_decay"},
+    "AdamW": {"lr", "betas", "eps", "weight_decay"},
+}
 MOST_DIGITS = 4300  # of an integer: Python's own default, which versions before 3.10.7 lack
 MOST_STEPS = 1 << 62
 
@@ -35,7 +41,8 @@ def of(kept):
         "threads": kept["threads"],
         "rng": kept["rng"],
         "optimizer": None if optimizer is None else named(optimizer),
-        "steps": 0 if optimizer is None else kept["optimizer_state"][2],
+        "steps": 0 if optimizer is None else kept["optimizer_state"]["steps"],
+        "momentum_product": 1.0 if optimizer is None else kept["optimizer_state"]["momentum_product"],
     }
     return json.dumps(described).encode("ascii")
 
@@ -54,7 +61,7 @@ def init_name(init):
 
 
 def parsed(text):
-    """The description as a dict with the keys of this version."""
+    """The description as a dict with the keys of this version, whichever it was written in."""
     import json
 
     def integer(digits):
@@ -64,10 +71,24 @@ def parsed(text):
     described = json.loads(text.decode("ascii"), parse_int=integer)
     expect(isinstance(described, dict) and described.get("kind") == KIND, f"description: expected kind {KIND!r}")
     version = described.get("version")
-    newer = f"version: expected {VERSION} of the format, got {checks.SHORT.repr(version)}"
-    expect(type(version) is int and version == VERSION, f"{newer}, written by fastbp {described.get('fastbp')!r:.40}")
-    expect(described.keys() == KEYS, f"description: expected the keys {sorted(KEYS)}, got {sorted(described)!r:.200}")
-    return described
+    newer = f"version: expected 1 to {VERSION} of the format, got {checks.SHORT.repr(version)}"
+    known = type(version) is int and 1 <= version <= VERSION
+    expect(known, f"{newer}, written by fastbp {described.get('fastbp')!r:.40}")
+    keys = KEYS_OF_1 if version == 1 else KEYS
+    expect(described.keys() == keys, f"description: expected the keys {sorted(keys)}, got {sorted(described)!r:.200}")
+    return upgraded(described) if version == 1 else described
+
+
+def upgraded(described):
+    """A description of version 1 with what has come since: fields of optimisers, as they are by default."""
+    entry = described["optimizer"]
+    if entry is not None:
+        expect(isinstance(entry, dict), "optimizer: expected a name and fields")
+        name = checks.choice("optimizer", entry.get("name"), tuple(OPTIMIZERS_OF_1))
+        check_fields(entry.keys() - {"name"}, OPTIMIZERS_OF_1[name], "optimizer")
+        fields = dataclasses.fields(getattr(optimizers, name))
+        entry = {field.name: field.default for field in fields if field.name not in entry} | entry
+    return described | {"optimizer": entry, "momentum_product": 1.0}
 
 
 def shape_of(described):
@@ -99,20 +120,25 @@ def bare_network(described, n_inputs, chain, dtype, loss):
     net._rng = generator_of(described["rng"])
     steps = checks.integer("steps", described["steps"], 0)
     expect(steps < MOST_STEPS, f"steps: expected fewer than {MOST_STEPS}, got {steps}")
+    momentum_product = checks.number("momentum_product", described["momentum_product"], at_least=0, at_most=1)
     net._build()
     if described["optimizer"] is not None:
-        optimizer = named_of(optimizers, optimizers.KINDS, described["optimizer"], "optimizer")
+        optimizer = named_of(optimizers, tuple(optimizers.CLASSES), described["optimizer"], "optimizer")
         optimizers.check(optimizer, dtype)
         net._set_optimizer(optimizer, fresh=True)
         net._engine.steps = steps
+        net._engine.momentum_product = momentum_product
     return net
 
 
 def made(kind, entry, what):
     """An object of a dataclass from the values of its fields."""
-    wanted = {field.name for field in dataclasses.fields(kind)}
-    expect(entry.keys() == wanted, f"{what}: expected the fields {sorted(wanted)}, got {sorted(entry)!r:.200}")
+    check_fields(entry.keys(), {field.name for field in dataclasses.fields(kind)}, what)
     return kind(**entry)
+
+
+def check_fields(fields, wanted, what):
+    expect(fields == wanted, f"{what}: expected the fields {sorted(wanted)}, got {sorted(fields)!r:.200}")
 
 
 def named_of(module, names, entry, what):

@@ -344,7 +344,7 @@ class Network:
             How many times to go through the data; with `initial_epoch` the number of the last epoch.
         batch_size : int
             Rows of a step; the last batch of an epoch may be shorter.
-        optimizer : SGD, Adam or AdamW, optional
+        optimizer : SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad or Rprop, optional
             Naming one starts it fresh; None continues the last one with its state (at first: ``Adam()``).
         validation_data : (X, y), optional
             Its loss is recorded after each epoch as ``val_loss``, and its `metrics` beside it.
@@ -414,7 +414,7 @@ class Network:
         ----------
         X, y, batch_size, sample_weight, class_weight, shuffle
             As in :meth:`fit`, but that a piece alone does not tell what is balanced.
-        optimizer : SGD, Adam or AdamW, optional
+        optimizer : SGD, Adam, ..., optional
             Starts fresh unless it equals the present one, so that it may be named in each call. None continues the
             present one.
 
@@ -461,16 +461,7 @@ class Network:
         self.__dict__["optimizer"] = optimizer
 
     def _hand_over(self, optimizer, fresh):
-        self._engine.set_optimizer(
-            optimizers.KINDS.index(type(optimizer).__name__),
-            optimizer.lr,
-            optimizer.momentum if isinstance(optimizer, optimizers.SGD) else optimizer.betas[0],
-            0.0 if isinstance(optimizer, optimizers.SGD) else optimizer.betas[1],
-            1.0 if isinstance(optimizer, optimizers.SGD) else optimizer.eps,
-            optimizer.weight_decay,
-            isinstance(optimizer, optimizers.SGD) and optimizer.nesterov,
-            fresh,
-        )
+        self._engine.set_optimizer(optimizers.for_core(optimizer), fresh)
 
     def evaluate(
         self,

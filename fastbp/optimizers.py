@@ -1,39 +1,43 @@
 """Optimisers as plain descriptions. Their arithmetic and state stand in the core, src/optimizers.pxd."""
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 
 from . import checks
+from .adam import Adam, AdamW, AMSGrad, NAdam
+from .first_order import FirstOrder, Optimizer
 
-KINDS = ("SGD", "Adam", "AdamW")  # in the order of the codes in src/names.pxd
-
-
-class Optimizer:
-    """What `fit` takes as an optimiser: one of the classes below."""
+KINDS = ("SGD", "Adam", "AdamW", "NAdam", "RMSprop", "Adagrad", "Rprop")  # in the order of the codes in src/names.pxd
 
 
 def check(optimizer, dtype):
     """Refuses what is no optimiser, and hyper-parameters that a net of this dtype cannot compute with."""
-    if type(optimizer) not in (SGD, Adam, AdamW):
-        raise TypeError(f"optimizer: expected SGD, Adam, AdamW or None, got {checks.described(optimizer)}")
+    if type(optimizer) not in CLASSES.values():
+        raise TypeError(f"optimizer: expected one of {', '.join(CLASSES)} or None, got {checks.described(optimizer)}")
     smallest, largest = checks.reach(dtype)
-    # What the update multiplies and divides by: were it infinite or zero in the dtype, 0 * inf or 0 / 0 could come out.
-    factors = {"weight_decay": optimizer.weight_decay, "lr * weight_decay": optimizer.lr * optimizer.weight_decay}
-    if isinstance(optimizer, SGD):
-        factors["lr"] = optimizer.lr
-    else:
-        factors["lr / (1 - betas[0])"] = optimizer.lr / (1 - optimizer.betas[0])
-        if not smallest <= optimizer.eps <= largest:
-            raise ValueError(f"optimizer: expected eps within the range of {dtype}, got {optimizer}")
-    for name, factor in factors.items():
+    for name, number in optimizer.denominators().items():
+        if not smallest <= number <= largest:
+            raise ValueError(f"optimizer: expected {name} within the range of {dtype}, got {optimizer}")
+    for name, factor in optimizer.factors().items():
         if factor > largest:
             raise ValueError(f"optimizer: expected {name} within the range of {dtype}, got {factor:g} in {optimizer}")
 
 
-@dataclass(frozen=True)
-class SGD(Optimizer):
+def check_batch(optimizer, batch_size, rows):
+    """Refuses to feed batches to what works on the whole data only."""
+    if isinstance(optimizer, Rprop) and batch_size < rows:
+        raise ValueError(f"batch_size: expected all {rows} rows in one batch with Rprop, got {batch_size}")
+
+
+def for_core(optimizer):
+    """What Engine.set_optimizer takes."""
+    return {"kind": KINDS.index(optimizer.kind), **optimizer.settings()}
+
+
+@dataclass(frozen=True, repr=False)
+class SGD(FirstOrder):
     """Stochastic gradient descent, with momentum if asked for; semantics of torch.optim.SGD.
 
-    With the gradient g (weight decay included: g <- g + weight_decay w) and velocity v, zero at first::
+    With the gradient g, clipped and penalties added, and the velocity v, zero at first::
 
         v <- momentum v + g
         w <- w - lr v                       plain
@@ -47,8 +51,13 @@ class SGD(Optimizer):
         In [0, 1).
     nesterov : bool
         Needs momentum > 0 (Sutskever et al., 2013, in torch's form).
-    weight_decay : float
-        >= 0; acts on weights and biases.
+    weight_decay, l1 : float
+        >= 0: weight_decay w + l1 sign(w) is added to the gradient.
+    decay_bias : bool
+        False spares biases from both.
+    clip_norm, clip_value : float, optional
+        > 0: the gradient of the loss is scaled down to this norm over all parameters, cut off at this value entry by
+        entry, before penalties are added. As ``torch.nn.utils.clip_grad_norm_`` and ``clip_grad_value_``.
 
     Raises
     ------
@@ -59,95 +68,166 @@ class SGD(Optimizer):
     --------
     >>> import fastbp as fb
     >>> fb.SGD(0.1, momentum=0.9)
-    SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
+    SGD(lr=0.1, momentum=0.9)
     >>> fb.SGD(-1)
     Traceback (most recent call last):
     ValueError: lr: expected a finite number >= 0, got -1
     """
 
+    kind = "SGD"
+
     lr: float
     _: KW_ONLY
     momentum: float = 0.0
     nesterov: bool = False
-    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        store = object.__setattr__  # the dataclass is frozen
-        store(self, "lr", checks.number("lr", self.lr, at_least=0))
-        store(self, "momentum", checks.number("momentum", self.momentum, at_least=0, below=1))
-        store(self, "nesterov", checks.boolean("nesterov", self.nesterov))
-        store(self, "weight_decay", checks.number("weight_decay", self.weight_decay, at_least=0))
+        super().__post_init__()
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: expected momentum > 0 with nesterov=True, got momentum=0.0")
 
 
-@dataclass(frozen=True)
-class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015, algorithm 1); semantics of torch.optim.Adam.
+@dataclass(frozen=True, repr=False)
+class RMSprop(FirstOrder):
+    """RMSprop (Tieleman and Hinton, 2012); semantics of torch.optim.RMSprop.
 
-    With the gradient g (weight decay included: g <- g + weight_decay w) at step t::
+    With the gradient g, clipped and penalties added::
 
-        m <- b1 m + (1 - b1) g              v <- b2 v + (1 - b2) g^2
-        w <- w - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
+        v <- alpha v + (1 - alpha) g^2      c <- alpha c + (1 - alpha) g
+        d = g / (sqrt(v) + eps)             centered (Graves, 2013): sqrt(v - c^2)
+        w <- w - lr d                       momentum: b <- momentum b + d, w <- w - lr b
 
     Parameters
     ----------
     lr : float
         Learning rate, >= 0.
-    betas : (float, float)
-        Decay of the two running means, each in [0, 1).
+    alpha : float
+        Decay of the running means, in [0, 1).
     eps : float
         Keeps the denominator from zero, > 0.
-    weight_decay : float
-        >= 0; added to the gradient, of weights and biases. See :class:`AdamW` for the decoupled form.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, what came and what was expected.
+    momentum : float
+        In [0, 1).
+    centered : bool
+        Divide by the standard deviation instead of the root of the mean square. Where rounding makes v - c^2 negative
+        it counts as 0; in torch NaN comes out.
+    weight_decay, l1, decay_bias, clip_norm, clip_value
+        As in :class:`SGD`.
 
     Examples
     --------
     >>> import fastbp as fb
-    >>> fb.Adam(lr=0.01)
-    Adam(lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0)
+    >>> fb.RMSprop(momentum=0.9)
+    RMSprop(lr=0.01, momentum=0.9)
     """
 
-    lr: float = 1e-3
+    kind = "RMSprop"
+
+    lr: float = 1e-2
     _: KW_ONLY
-    betas: tuple[float, float] = (0.9, 0.999)
+    alpha: float = 0.99
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    momentum: float = 0.0
+    centered: bool = False
 
-    def __post_init__(self) -> None:
-        store = object.__setattr__  # the dataclass is frozen
-        store(self, "lr", checks.number("lr", self.lr, at_least=0))
-        if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
-            raise TypeError(f"betas: expected a pair of numbers, got {checks.described(self.betas)}")
-        betas = (checks.number(f"betas[{k}]", beta, at_least=0, below=1) for k, beta in enumerate(self.betas))
-        store(self, "betas", tuple(betas))
-        store(self, "eps", checks.number("eps", self.eps, above=0))
-        store(self, "weight_decay", checks.number("weight_decay", self.weight_decay, at_least=0))
+    def denominators(self):
+        return {"eps": self.eps}
 
 
-@dataclass(frozen=True)
-class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); semantics of torch.optim.AdamW.
+@dataclass(frozen=True, repr=False)
+class Adagrad(FirstOrder):
+    """Adagrad (Duchi, Hazan and Singer, 2011); semantics of torch.optim.Adagrad.
 
-    As :class:`Adam`, but the decay stays out of g: before each update w <- w - lr weight_decay w.
+    With the gradient g, clipped and penalties added, at step t::
+
+        s <- s + g^2
+        w <- w - lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps)
 
     Parameters
     ----------
-    lr, betas, eps
-        As in :class:`Adam`.
-    weight_decay : float
-        >= 0; acts on weights and biases.
+    lr : float
+        Learning rate, >= 0.
+    lr_decay : float
+        >= 0.
+    eps : float
+        Keeps the denominator from zero, > 0.
+    initial_accumulator_value : float
+        What the sums s start with, >= 0.
+    weight_decay, l1, decay_bias, clip_norm, clip_value
+        As in :class:`SGD`.
 
     Examples
     --------
     >>> import fastbp as fb
-    >>> fb.AdamW()
-    AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01)
+    >>> fb.Adagrad(0.1)
+    Adagrad(lr=0.1)
     """
 
-    weight_decay: float = field(default=1e-2, kw_only=True)
+    kind = "Adagrad"
+
+    lr: float = 1e-2
+    _: KW_ONLY
+    lr_decay: float = 0.0
+    eps: float = 1e-10
+    initial_accumulator_value: float = 0.0
+
+    def factors(self):
+        return super().factors() | {"initial_accumulator_value": self.initial_accumulator_value}
+
+    def denominators(self):
+        return {"eps": self.eps}
+
+
+@dataclass(frozen=True, repr=False)
+class Rprop(FirstOrder):
+    """Resilient backpropagation (Riedmiller and Braun, 1993; Igel and Hüsken, 2000); semantics of torch.optim.Rprop.
+
+    Each parameter has a step size, lr at first. It grows while the sign of the gradient stays, and shrinks where it has
+    turned: there w stays, and g counts as 0 at the next step::
+
+        size <- min(max(size etas[k], step_sizes[0]), step_sizes[1])        k = 1: g as before, 0: turned
+        w <- w - sign(g) size
+
+    Parameters
+    ----------
+    lr : float
+        The step size to start with, >= 0.
+    etas : (float, float)
+        Factors of the step size: in (0, 1) where the sign turns, > 1 where it stays.
+    step_sizes : (float, float)
+        The smallest and the largest step size, > 0.
+    weight_decay, l1, decay_bias, clip_norm, clip_value
+        As in :class:`SGD`; the sign of the whole counts. (torch's Rprop has no penalties.)
+
+    Notes
+    -----
+    For full batches: signs that turn from batch to batch say nothing of the loss. `fit` therefore refuses a
+    `batch_size` smaller than the data; the batches of an iterable are taken as they come.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> X = np.linspace(-1, 1, 100)[:, None]
+    >>> net = fb.Network([1, 8, 1], activation="tanh", loss="mse", seed=0)
+    >>> history = net.fit(X, np.sin(3 * X), epochs=300, batch_size=100, optimizer=fb.Rprop(), verbose=0)
+    >>> net.loss(X, np.sin(3 * X)) < 1e-2
+    True
+    >>> net.fit(X, np.sin(3 * X), batch_size=32, optimizer=fb.Rprop())
+    Traceback (most recent call last):
+    ValueError: batch_size: expected all 100 rows in one batch with Rprop, got 32
+    """
+
+    kind = "Rprop"
+
+    lr: float = 1e-2
+    _: KW_ONLY
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-6, 50.0)
+
+    def factors(self):
+        largest_step = {"etas[1] * step_sizes[1]": self.etas[1] * self.step_sizes[1]}
+        return super().factors() | {"etas[1] * lr": self.etas[1] * self.lr} | largest_step
+
+
+CLASSES = {cls.__name__: cls for cls in (SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad, Rprop)}
+
+__all__ = ["KINDS", "CLASSES", "Optimizer", "check", "for_core", *CLASSES]

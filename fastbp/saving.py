@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MOST_DESCRIPTION = 1 << 20  # bytes: some 10,000 layers
 HEADER = 128  # bytes of NumPy's header before the numbers, for every shape that occurs here
-ARRAYS = ("params", "first", "second")
+ARRAYS = ("params", *state.VECTORS)
+ALWAYS = ("first", "second")  # with an optimiser; the others where they have numbers
 PIECE = 1 << 20  # bytes read at a time: of an array, and of the archive's directory the most
 
 
@@ -33,7 +34,8 @@ def save(net, path, optimizer):
         kept["optimizer"] = kept["optimizer_state"] = None
     arrays = {"params": kept["params"]}
     if kept["optimizer"] is not None:
-        arrays["first"], arrays["second"], _ = kept["optimizer_state"]
+        vectors = {name: kept["optimizer_state"][name] for name in state.VECTORS}
+        arrays |= {name: vector for name, vector in vectors.items() if name in ALWAYS or vector.size}
     for name, array in arrays.items():
         check_numbers(name, array)
     text = description.of(kept)
@@ -164,7 +166,8 @@ def read(file, loss):
         net = description.bare_network(described, n_inputs, chain, dtype, loss)
         arrays = {"params": np.asarray(net._engine.parameters)}
         if net.optimizer is not None:
-            arrays["first"], arrays["second"] = np.asarray(net._engine.first), np.asarray(net._engine.second)
+            vectors = {name: np.asarray(getattr(net._engine, name)) for name in state.VECTORS}
+            arrays |= {name: vector for name, vector in vectors.items() if name in ALWAYS or vector.size}
         expect(arrays.keys() | {"description"} == sizes.keys(), f"arrays: {', '.join(arrays)}, got {sorted(sizes)}")
         for name, array in arrays.items():
             check_size(name, sizes[name], array.size, array.dtype)

@@ -6,13 +6,18 @@ import numpy as np
 
 from .layers import Dense
 
+# The state of an optimiser, by the names of the engine's attributes. A vector that a kind does not need has no numbers.
+VECTORS = ("first", "second", "third")
+SCALARS = ("steps", "momentum_product")
+
 
 def of(net):
     """The state of a network; nothing in it is shared with the network but its loss object and layers."""
     engine = net._engine
     optimizer, kept = net.optimizer, None  # read once: a fit in another thread may be about to set it
     if optimizer is not None:
-        kept = (np.array(engine.first), np.array(engine.second), engine.steps)
+        kept = {name: np.array(getattr(engine, name)) for name in VECTORS}
+        kept |= {name: getattr(engine, name) for name in SCALARS}
     return {
         "n_inputs": net.n_inputs,
         "layers": tuple(picklable(layer) for layer in net.layers),
@@ -39,10 +44,11 @@ def restore(net, state):
     net.__dict__["history"] = state["history"]
     if state["optimizer"] is not None:
         net._set_optimizer(state["optimizer"], fresh=True)
-        first, second, steps = state["optimizer_state"]
-        np.asarray(net._engine.first)[:] = first
-        np.asarray(net._engine.second)[:] = second
-        net._engine.steps = steps
+        kept = state["optimizer_state"]
+        for name in VECTORS:
+            np.asarray(getattr(net._engine, name))[:] = kept[name]
+        for name in SCALARS:
+            setattr(net._engine, name, kept[name])
 
 
 def picklable(layer):

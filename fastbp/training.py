@@ -47,6 +47,7 @@ def fit(
             X, targets, validation = parted(X, targets, split)
         if split or class_weight is not None:
             weights = weights_of(net, targets, sample_weight, class_weight)
+        optimizers.check_batch(optimizer or net.optimizer, batch_size, X.shape[0])
         epoch = epoch_of(net, X, targets, weights, batch_size, shuffle)
     validate, names = validation_of(net, validation, metrics)
     key = os.getpid(), object()

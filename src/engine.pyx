@@ -17,11 +17,12 @@ from libc.string cimport memset
 from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES
 from data cimport Data, finite_in_parts, per_row, take_inputs, take_targets
-from names cimport SGD
+from names cimport ADAGRAD
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from online cimport load_rows, online_step, store_rows, trains_by_row
-from optimizers cimport Optimizer, chunk_size, largest
+from optimizers cimport Optimizer, chunk_size, largest, numbers_of_first, numbers_of_second, numbers_of_third
 from pack cimport unpack_rows
+from penalties cimport prepares_gradient
 from plan cimport CACHE_LINE, RED_ZONE, Layer, Plan, block_rows, blocks, least, make_plan
 from simd cimport REAL_BITS, VL, real
 from step cimport Update, batch_gradient, batch_loss, train_step
@@ -83,6 +84,11 @@ cdef bint narrow_row_step(const Plan *plan, const Data *data, real *arena, long 
     return narrow_step(plan, data, arena, row, scale, o, loss)
 
 
+cdef long whole_vectors(long n) noexcept nogil:
+    """n numbers, filled up to whole vectors."""
+    return (n + VL - 1) // VL * VL
+
+
 def level():
     return LEVEL.decode()
 
@@ -128,7 +134,7 @@ cdef class Buffer:
     cdef Py_ssize_t strides[1]
 
     def __cinit__(self, Py_ssize_t size):
-        cdef Py_ssize_t padded = (size + VL - 1) // VL * VL
+        cdef Py_ssize_t padded = whole_vectors(size)
         cdef size_t room = padded * sizeof(real) + CACHE_LINE + RED_ZONE
         self.memory = take_zeroed(room)
         if self.memory == NULL:
@@ -291,6 +297,7 @@ cdef class Engine:
     cdef Buffer gradient
     cdef readonly Buffer first
     cdef readonly Buffer second
+    cdef readonly Buffer third
     cdef Optimizer optimizer
     cdef Scratch own            # None while a call works in it
     cdef readonly long n_inputs
@@ -619,27 +626,47 @@ cdef class Engine:
             self.leave(scratch)
         return value
 
-    def set_optimizer(self, int kind, double lr, double momentum, double beta2, double eps, double weight_decay,
-                      bint nesterov, bint fresh):
-        """Names the update. `fresh` forgets the state of the one before."""
-        cdef Buffer first = self.first, second = self.second
-        cdef long n_first = self.n_parameters if kind != SGD or momentum != 0 else 0
-        cdef long n_second = self.n_parameters if kind != SGD else 0
+    def set_optimizer(self, dict settings, bint fresh):
+        """Names the update, by the fields of optimizers.pxd's Optimizer. `fresh` forgets the state of the one before."""
+        cdef Optimizer o = self.optimizer
+        cdef Buffer first = self.first, second = self.second, third = self.third
+        cdef long n_first, n_second, n_third
+        o.kind = settings["kind"]
+        o.lr = settings["lr"]
+        o.momentum = settings.get("momentum", 0)
+        o.nesterov = settings.get("nesterov", False)
+        o.beta2 = settings.get("beta2", 0)
+        o.eps = settings.get("eps", 1)
+        o.amsgrad = settings.get("amsgrad", False)
+        o.centered = settings.get("centered", False)
+        o.momentum_decay = settings.get("momentum_decay", 0)
+        o.lr_decay = settings.get("lr_decay", 0)
+        o.initial_sum = settings.get("initial_sum", 0)
+        o.shrink = settings.get("shrink", 1)
+        o.grow = settings.get("grow", 1)
+        o.smallest_step = settings.get("smallest_step", 0)
+        o.largest_step = settings.get("largest_step", 0)
+        o.weight_decay = settings["weight_decay"]
+        o.l1 = settings["l1"]
+        o.decay_bias = settings["decay_bias"]
+        o.clip_norm = settings["clip_norm"]
+        o.clip_value = settings["clip_value"]
+        o.prepares = prepares_gradient(&o)
+        n_first = numbers_of_first(&o, self.n_parameters)
+        n_second = numbers_of_second(&o, self.n_parameters)
+        n_third = numbers_of_third(&o, self.n_parameters)
         if fresh:
             first = Buffer(n_first)
             second = Buffer(n_second)
-            self.optimizer.steps = 0
-        elif first is None or first.shape[0] != n_first or second.shape[0] != n_second:
+            third = Buffer(n_third)
+            o.steps = 0
+            o.momentum_product = 1
+        elif first is None or (first.shape[0], second.shape[0], third.shape[0]) != (n_first, n_second, n_third):
             raise ValueError("the state at hand belongs to another optimiser")
         self.first = first
         self.second = second
-        self.optimizer.kind = kind
-        self.optimizer.lr = lr
-        self.optimizer.momentum = momentum
-        self.optimizer.beta2 = beta2
-        self.optimizer.eps = eps
-        self.optimizer.weight_decay = weight_decay
-        self.optimizer.nesterov = nesterov
+        self.third = third
+        self.optimizer = o
 
     @property
     def workspace_bytes(self):
@@ -654,6 +681,15 @@ cdef class Engine:
     @steps.setter
     def steps(self, long steps):
         self.optimizer.steps = steps
+
+    @property
+    def momentum_product(self):
+        """Of NAdam: the product of the momenta of its steps. 1 of the others."""
+        return self.optimizer.momentum_product
+
+    @momentum_product.setter
+    def momentum_product(self, double product):
+        self.optimizer.momentum_product = product
 
     def train(self, x, targets, weights, order, long rows, long batch_size, int loss_code):
         """One epoch: a step for every batch_size rows in the given order, the last one shorter.
@@ -691,11 +727,14 @@ cdef class Engine:
             scale = per_row(&scratch.plan)
             self.optimizer.first = self.first.data
             self.optimizer.second = self.second.data
+            self.optimizer.third = self.third.data
             scratch.take_threads(threads)
             with nogil:
                 if first == 0:
                     self.optimizer.largest_parameter = largest(self.parameters.data, self.parameters_padded())
-                    self.optimizer.largest_first = largest(self.first.data, self.first_padded())
+                    self.optimizer.largest_first = largest(self.first.data, whole_vectors(self.first.shape[0]))
+                    if self.optimizer.kind == ADAGRAD:
+                        self.optimizer.largest_second = largest(self.second.data, self.parameters_padded())
                 scratch.plan.padded_rows = scratch.plan.by_row
                 narrow = scratch.plan.padded_rows and is_narrow(&scratch.plan)
                 if narrow:
@@ -706,6 +745,7 @@ cdef class Engine:
                 block.to_loss = block.to_delta = True
                 block.gradient = self.gradient.data
                 update.optimizer = &self.optimizer
+                update.plan = &scratch.plan
                 update.parameters = self.parameters.data
                 update.gradient = self.gradient.data
                 update.n = self.parameters_padded()
@@ -753,10 +793,7 @@ cdef class Engine:
         return result, {names[k]: clock.ticks[k] for k in range(N_PHASES)}
 
     cdef long parameters_padded(self) noexcept nogil:
-        return (self.n_parameters + VL - 1) // VL * VL
-
-    cdef long first_padded(self) noexcept nogil:
-        return (self.first.shape[0] + VL - 1) // VL * VL
+        return whole_vectors(self.n_parameters)
 
     cdef Data take_data(self, x, targets, weights, order, long rows, list held) except *:
         """Pointers into the arrays of a call. `held` keeps them alive until it ends."""

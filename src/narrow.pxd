@@ -13,7 +13,7 @@ from backward cimport through_activation
 from optimizers cimport Optimizer
 from names cimport IDENTITY, SOFTMAX
 from data cimport Data, take_inputs, take_targets
-from step cimport advance
+from step cimport advance_plain
 from activations cimport softmax
 
 
@@ -136,7 +136,7 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
             v_store(arena + plan.layers[l - 1].delta, narrow_input_gradient(layer, arena))
             through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)
     lap(plan.clock, INPUT_GRADIENT)
-    if not advance(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):
+    if not advance_plain(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):
         return False
     for l in range(plan.n_layers):
         largest = narrow_update(&plan.layers[l], o, layer_input(plan, arena, l), l > 0, arena, largest)

@@ -10,13 +10,13 @@ from backward cimport few_rows_input_gradient, through_activation
 from optimizers cimport Optimizer
 from row cimport clear_tail
 from data cimport Data, take_inputs, take_targets
-from step cimport advance
+from step cimport advance_plain
 from libc.string cimport memcpy
 
 
 cdef inline bint trains_by_row(long batch_rows, const Optimizer *o) noexcept nogil:
     """Whether steps are `online_step`s, between load_rows and store_rows."""
-    return batch_rows == 1 and o.kind == SGD and o.momentum == 0
+    return batch_rows == 1 and o.kind == SGD and o.momentum == 0 and not o.prepares
 
 
 cdef inline void load_rows(const Plan *plan, const real *parameters, real *arena) noexcept nogil:
@@ -112,7 +112,7 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
             few_rows_input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1, 0, 1)
             through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)
     lap(plan.clock, INPUT_GRADIENT)
-    if not advance(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):
+    if not advance_plain(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):
         return False
     for l in range(plan.n_layers):
         largest = update_rows(&plan.layers[l], o, layer_input(plan, arena, l), arena, largest)

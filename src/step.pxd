@@ -3,26 +3,16 @@
 
 from clock cimport start, lap, PACK, UPDATE
 from simd cimport real
-from names cimport ADAM, ADAMW, SGD
-from plan cimport blocks, least, sums_partials, threads_for_vectors
+from names cimport ADAGRAD, ADAMW, NADAM, RMSPROP, RPROP, SGD
+from plan cimport Plan, blocks, least, sums_partials, threads_for_vectors
 from team cimport Pool, share
 from data cimport per_row
 from block cimport Block, add_partials, add_losses, block_backward, block_forward, pack
-from optimizers cimport MOST_CHUNKS, Optimizer, squared_norm, sgd, adam
-from libc.math cimport sqrt, fabs, isfinite, fmax, fmin, pow
-
-cdef extern from *:
-    """
-    /* No parameter may pass this: far from overflow, far from any use. */
-    #define LARGEST_PARAMETER (REAL_BITS == 32 ? 1e30 : 1e150)
-    /* No gradient that is squared may pass this, and a norm below this may read as 0 (1e9 parameters). */
-    #define LARGEST_ROOT (REAL_BITS == 32 ? 1e19 : 1e150)
-    #define LOST (REAL_BITS == 32 ? 1e-14 : 1e-149)
-    """
-    const double LARGEST_PARAMETER
-    const double LARGEST_ROOT
-    const double LOST
-
+from optimizers cimport MOST_CHUNKS, Optimizer, adagrad, adam, nadam, rmsprop, rprop, sgd, squared_norm
+from penalties cimport prepare
+from reach cimport (LARGEST_PARAMETER, LARGEST_ROOT, LOST, Reach, adagrad_reach, adam_reach, go, nadam_reach,
+                    rmsprop_reach, rprop_reach, sgd_reach)
+from libc.math cimport sqrt, isfinite, fmax, fmin
 
 cdef inline double batch_loss(Block *block, long first, long rows) noexcept nogil:
     """sum_r w_r l_r times the block's scale, over rows first .. of the order. Weights are packed already."""
@@ -56,41 +46,52 @@ cdef inline double batch_gradient(Block *block, long first, long rows) noexcept 
 cdef inline bint advance(Optimizer *o, double squared_norm_of_gradient, double loss) noexcept nogil:
     """Counts a step, or returns False with nothing changed where a number would leave the finite range.
 
-    `largest_parameter` and `largest_first` bound what the vectors hold, so that an update's reach is known before it.
+    `largest_parameter` and its like bound what the vectors hold, so that an update's reach is known before it.
     """
-    cdef double norm = sqrt(squared_norm_of_gradient), reach, first, step
+    cdef double norm = sqrt(squared_norm_of_gradient), g
+    cdef Reach reach
     if not (isfinite(norm) and isfinite(loss)):
         return False
-    norm += LOST                # what squares that underflow hide
+    g = norm + LOST             # what squares that underflow hide
+    if o.prepares:
+        o.scale = fmin(1, o.clip_norm / (norm + 1e-6))      # as torch.nn.utils.clip_grad_norm_
+        g = fmin(o.scale * g, o.clip_value)
+    g += o.l1
+    if o.kind != ADAMW:
+        g += o.weight_decay * o.largest_parameter
     if o.kind == SGD:
-        first = o.momentum * o.largest_first + norm + o.weight_decay * o.largest_parameter
-        reach = o.lr * (2 * first) + o.largest_parameter
+        reach = sgd_reach(o, g)
+    elif not g < LARGEST_ROOT:  # all others square it
+        return False
+    elif o.kind == NADAM:
+        reach = nadam_reach(o, g)
+    elif o.kind == RMSPROP:
+        reach = rmsprop_reach(o, g)
+    elif o.kind == ADAGRAD:
+        reach = adagrad_reach(o, g)
+    elif o.kind == RPROP:
+        reach = rprop_reach(o, g)
     else:
-        first = norm + (o.weight_decay * o.largest_parameter if o.kind == ADAM else 0)
-        if not first < LARGEST_ROOT:          # Adam squares it
-            return False
-        first = o.momentum * o.largest_first + (1 - o.momentum) * first
-        reach = first / o.eps
-        if o.momentum * o.momentum < o.beta2:     # Cauchy-Schwarz: |m| <= c sqrt(v)
-            # beside what is too small for its square to reach v
-            reach = fmin(reach, (1 - o.momentum) / sqrt((1 - o.beta2) * (1 - o.momentum * o.momentum / o.beta2))
-                         + LOST / sqrt(1 - o.beta2) / o.eps)
-        step = o.lr / (1 - pow(o.momentum, <double>(o.steps + 1)))
-        if not step * first < LARGEST_PARAMETER:    # computed before it is divided
-            return False
-        reach = step * reach
-        reach += o.largest_parameter * (fabs(1 - o.lr * o.weight_decay) if o.kind == ADAMW else 1)
-    if not (reach < LARGEST_PARAMETER and first < LARGEST_PARAMETER):
+        reach = adam_reach(o, g)
+    return go(o, &reach)
+
+
+cdef inline bint advance_plain(Optimizer *o, double squared_norm_of_gradient, double loss) noexcept nogil:
+    """`advance` for the steps of one row, which know no optimiser but plain SGD."""
+    cdef double norm = sqrt(squared_norm_of_gradient), g = norm + LOST + o.weight_decay * o.largest_parameter
+    if not (isfinite(norm) and isfinite(loss)):
+        return False
+    if not (o.lr * g + o.largest_parameter < LARGEST_PARAMETER and g < LARGEST_PARAMETER):
         return False
     o.steps += 1
-    o.largest_first = first
     return True
 
 
 cdef struct Update:
     Optimizer *optimizer
+    const Plan *plan
     real *parameters
-    const real *gradient
+    real *gradient
     long n                      # whole vectors
     long chunk
     double[MOST_CHUNKS] squares
@@ -106,13 +107,24 @@ cdef inline void squares_part(void *argument, int part, int parts) noexcept nogi
 
 cdef inline void update_part(void *argument, int part, int parts) noexcept nogil:
     cdef Update *u = <Update *>argument
-    cdef long count = blocks(u.n, u.chunk), k, end
+    cdef const Optimizer *o = u.optimizer
+    cdef long count = blocks(u.n, u.chunk), k, begin, end
     for k in range(share(count, part, parts), share(count, part + 1, parts)):
-        end = least(u.n, (k + 1) * u.chunk)
-        if u.optimizer.kind == SGD:
-            u.largest[k] = sgd(u.optimizer, u.parameters, u.gradient, k * u.chunk, end)
+        begin, end = k * u.chunk, least(u.n, (k + 1) * u.chunk)
+        if o.prepares:
+            prepare(o, u.plan, u.parameters, u.gradient, begin, end)
+        if o.kind == SGD:
+            u.largest[k] = sgd(o, u.parameters, u.gradient, begin, end)
+        elif o.kind == NADAM:
+            u.largest[k] = nadam(o, u.parameters, u.gradient, begin, end)
+        elif o.kind == RMSPROP:
+            u.largest[k] = rmsprop(o, u.parameters, u.gradient, begin, end)
+        elif o.kind == ADAGRAD:
+            u.largest[k] = adagrad(o, u.parameters, u.gradient, begin, end)
+        elif o.kind == RPROP:
+            u.largest[k] = rprop(o, u.parameters, u.gradient, begin, end)
         else:
-            u.largest[k] = adam(u.optimizer, u.parameters, u.gradient, k * u.chunk, end)
+            u.largest[k] = adam(o, u.parameters, u.gradient, begin, end)
 
 
 cdef inline bint update(Update *u, const Pool *pool, int threads, double loss) noexcept nogil:

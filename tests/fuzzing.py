@@ -1,5 +1,6 @@
 """Hypothesis strategies for arguments good and bad, and a count of the calls made with them."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -140,12 +141,10 @@ numbers = st.one_of(
 @st.composite
 def optimizers(draw):
     """An optimiser, or the arguments that were refused as an exception; or junk."""
-    cls = draw(st.sampled_from([fb.SGD, fb.Adam, fb.AdamW]))
-    own = {"momentum": numbers, "nesterov": st.one_of(st.booleans(), junk)}
-    if cls is not fb.SGD:
-        own = {"betas": st.one_of(st.tuples(numbers, numbers), junk), "eps": numbers}
-    names = {"lr": numbers, "weight_decay": numbers, **own}
-    chosen = {name: draw(strategy) for name, strategy in names.items() if draw(st.integers(0, 3)) == 0}
+    cls = draw(st.sampled_from(list(fb.optimizers.CLASSES.values())))
+    of_kinds = {bool: st.one_of(st.booleans(), junk), tuple: st.one_of(st.tuples(numbers, numbers), junk)}
+    names = {field.name: of_kinds.get(type(field.default), numbers) for field in dataclasses.fields(cls)}
+    chosen = {name: draw(strategy) for name, strategy in names.items() if draw(st.integers(0, 7)) == 0}
     return cls, chosen if cls is not fb.SGD or "lr" in chosen else {"lr": 0.1, **chosen}
 
 

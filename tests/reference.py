@@ -185,6 +185,12 @@ def backward(layers, steps, dy):
     return grads, dx
 
 
+def biases_of(layers):
+    """Whether a number of the flat vector is a bias."""
+    parts = [np.full(part.size, k) for W, b, _ in layers for k, part in enumerate((W, b)) if part is not None]
+    return np.concatenate(parts) == 1
+
+
 def loss_and_delta(layers, steps, t, loss, coefficients, **parameters):
     """L = sum_i c_i l_i, and dL/dy (B, O) of the last layer."""
     _, y, z = steps[-1]
@@ -212,57 +218,150 @@ def loss_and_grad(layers, X, t, loss, sample_weight=None, coefficients=None, **p
     return value, flat, dX
 
 
-# Optimisers, as in torch.optim: step(p, g) changes the flat parameters p in place
+# Optimisers, as in torch.optim: step(p, g, biases) changes the flat parameters p in place; `biases` is True where p has
+# a bias
 
 
-@dataclass
-class SGD:
+@dataclass(kw_only=True)
+class FirstOrder:
     lr: float
+    weight_decay: float = 0.0
+    l1: float = 0.0
+    decay_bias: bool = True
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    decoupled = False
+    t = 0  # steps
+
+    def step(self, p, g, biases):
+        if self.clip_norm is not None:
+            g = g * min(1, self.clip_norm / (np.linalg.norm(g) + 1e-6))
+        if self.clip_value is not None:
+            g = np.clip(g, -self.clip_value, self.clip_value)
+        penalised = np.where(biases, self.decay_bias, True)
+        g = g + penalised * self.l1 * np.sign(p)
+        if self.decoupled:
+            p *= 1 - penalised * self.lr * self.weight_decay
+        else:
+            g = g + penalised * self.weight_decay * p
+        self.t += 1
+        self.update(p, g)
+
+
+@dataclass(kw_only=True)
+class SGD(FirstOrder):
     momentum: float = 0.0
     nesterov: bool = False
-    weight_decay: float = 0.0
     velocity: float | np.ndarray = 0.0
 
-    def step(self, p, g):
-        g = g + self.weight_decay * p
+    def update(self, p, g):
         self.velocity = self.momentum * self.velocity + g
         p -= self.lr * (g + self.momentum * self.velocity if self.nesterov else self.velocity)
 
 
-@dataclass
-class Adam:
-    lr: float = 1e-3
+@dataclass(kw_only=True)
+class WithMeans(FirstOrder):
     betas: tuple = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
-    t: int = 0
     m: float | np.ndarray = 0.0
     v: float | np.ndarray = 0.0
 
-    def step(self, p, g):
-        g = self.decay(p, g)
+    def means(self, g):
+        """The mean of g, and the root of the mean of g^2 that its bias is taken out of."""
         b1, b2 = self.betas
-        self.t += 1
         self.m = b1 * self.m + (1 - b1) * g
         self.v = b2 * self.v + (1 - b2) * g * g
-        m_hat = self.m / (1 - b1**self.t)
-        v_hat = self.v / (1 - b2**self.t)
-        p -= self.lr * m_hat / (np.sqrt(v_hat) + self.eps)
-
-    def decay(self, p, g):
-        return g + self.weight_decay * p
+        return self.m, np.sqrt(self.v / (1 - b2**self.t))
 
 
-@dataclass
+@dataclass(kw_only=True)
+class Adam(WithMeans):
+    lr: float = 1e-3
+    amsgrad: bool = False
+    largest_root: float | np.ndarray = 0.0
+
+    def update(self, p, g):
+        m, root = self.means(g)
+        if self.amsgrad:  # the largest v, divided by the correction of this step
+            correction = math.sqrt(1 - self.betas[1] ** self.t)
+            self.largest_root = np.maximum(self.largest_root, root * correction)
+            root = self.largest_root / correction
+        p -= self.lr * m / (1 - self.betas[0] ** self.t) / (root + self.eps)
+
+
+@dataclass(kw_only=True)
+class AMSGrad(Adam):
+    amsgrad: bool = True
+
+
+@dataclass(kw_only=True)
 class AdamW(Adam):
     weight_decay: float = 1e-2
-
-    def decay(self, p, g):
-        p *= 1 - self.lr * self.weight_decay
-        return g
+    decoupled = True
 
 
-OPTIMIZERS = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW}
+@dataclass(kw_only=True)
+class NAdam(WithMeans):
+    lr: float = 2e-3
+    momentum_decay: float = 4e-3
+
+    def update(self, p, g):
+        mu = self.betas[0] * (1 - 0.5 * 0.96 ** (np.arange(1, self.t + 2) * self.momentum_decay))
+        m, root = self.means(g)
+        p -= self.lr * (1 - mu[-2]) / (1 - np.prod(mu[:-1])) * g / (root + self.eps)
+        p -= self.lr * mu[-1] / (1 - np.prod(mu)) * m / (root + self.eps)
+
+
+@dataclass(kw_only=True)
+class RMSprop(FirstOrder):
+    lr: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    centered: bool = False
+    v: float | np.ndarray = 0.0
+    mean: float | np.ndarray = 0.0
+    buffer: float | np.ndarray = 0.0
+
+    def update(self, p, g):
+        self.v = self.alpha * self.v + (1 - self.alpha) * g * g
+        self.mean = self.alpha * self.mean + (1 - self.alpha) * g
+        variance = np.maximum(self.v - self.mean**2, 0) if self.centered else self.v
+        self.buffer = self.momentum * self.buffer + g / (np.sqrt(variance) + self.eps)
+        p -= self.lr * self.buffer
+
+
+@dataclass(kw_only=True)
+class Adagrad(FirstOrder):
+    lr: float = 1e-2
+    lr_decay: float = 0.0
+    eps: float = 1e-10
+    initial_accumulator_value: float = 0.0
+    added: float | np.ndarray = 0.0
+
+    def update(self, p, g):
+        self.added = self.added + g * g
+        root = np.sqrt(self.initial_accumulator_value + self.added)
+        p -= self.lr / (1 + (self.t - 1) * self.lr_decay) * g / (root + self.eps)
+
+
+@dataclass(kw_only=True)
+class Rprop(FirstOrder):
+    lr: float = 1e-2
+    etas: tuple = (0.5, 1.2)
+    step_sizes: tuple = (1e-6, 50.0)
+    before: float | np.ndarray = 0.0
+    sizes: float | np.ndarray | None = None
+
+    def update(self, p, g):
+        turn = np.sign(g * self.before)
+        sizes = self.lr if self.sizes is None else self.sizes
+        self.sizes = np.clip(sizes * np.choose(turn.astype(int) + 1, (self.etas[0], 1, self.etas[1])), *self.step_sizes)
+        self.before = np.where(turn < 0, 0, g)
+        p -= np.sign(self.before) * self.sizes
+
+
+OPTIMIZERS = {cls.__name__: cls for cls in (SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad, Rprop)}
 
 
 def fit(params, layers, X, t, loss, optimizer, *, epochs, batch_size, sample_weight=None, **parameters):
@@ -277,7 +376,7 @@ def fit(params, layers, X, t, loss, optimizer, *, epochs, batch_size, sample_wei
             rows = slice(at, min(at + batch_size, n))
             size = rows.stop - rows.start
             value, g, _ = loss_and_grad(layers, X[rows], t[rows], loss, coefficients=w[rows] / size, **parameters)
-            optimizer.step(params, g)
+            optimizer.step(params, g, biases_of(layers))
             total += size * value
         history.append(total / n)
     return history

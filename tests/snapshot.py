@@ -10,7 +10,8 @@ def snapshot(net):
     engine = net._engine
     optimizer_state = None
     if net.optimizer is not None:
-        optimizer_state = bytes(engine.first), bytes(engine.second), engine.steps
+        vectors = bytes(engine.first), bytes(engine.second), bytes(engine.third)
+        optimizer_state = *vectors, engine.steps, engine.momentum_product
     return {
         "params": net.params.tobytes(),
         "optimizer": net.optimizer,
@@ -26,5 +27,5 @@ def all_finite(net):
     """Whether parameters and optimiser state are."""
     vectors = [net.params]
     if net.optimizer is not None:
-        vectors += [np.asarray(net._engine.first), np.asarray(net._engine.second)]
+        vectors += [np.asarray(v) for v in (net._engine.first, net._engine.second, net._engine.third)]
     return all(bool(np.isfinite(vector).all()) for vector in vectors)

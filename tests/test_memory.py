@@ -66,6 +66,34 @@ def test_the_workspace_is_what_the_formula_says(sizes, activation, batch, thread
     assert most / 2 - 8192 < net._engine.workspace_bytes <= most
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "vectors"),
+    [
+        (fb.SGD(0.1, clip_norm=1, l1=0.1), 0),
+        (fb.SGD(0.1, momentum=0.9), 1),
+        (fb.Adam(), 2),
+        (fb.AMSGrad(), 3),
+        (fb.AdamW(), 2),
+        (fb.AdamW(amsgrad=True), 3),
+        (fb.NAdam(), 2),
+        (fb.RMSprop(), 1),
+        (fb.RMSprop(momentum=0.9), 2),
+        (fb.RMSprop(centered=True), 2),
+        (fb.RMSprop(momentum=0.9, centered=True), 3),
+        (fb.Adagrad(), 1),
+        (fb.Rprop(), 2),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_state_of_an_optimizer_is_what_the_table_says(optimizer, vectors, dtype):
+    net = network([4, 16, 1], "tanh", dtype)
+    X, y = data(net, 10)
+    net.fit(X, y, epochs=1, optimizer=optimizer, verbose=0)
+    engine = net._engine
+    assert sum(np.asarray(v).size for v in (engine.first, engine.second, engine.third)) == vectors * net.n_params
+
+
 def test_the_workspace_does_not_grow_with_the_data():
     taken = []
     for rows in (1000, 30000):

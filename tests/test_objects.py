@@ -9,6 +9,7 @@ import sys
 import threading
 
 import numpy as np
+import optimizers
 import pytest
 from snapshot import all_finite, snapshot
 
@@ -17,7 +18,7 @@ import fastbp as fb
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((60, 5)).astype(np.float32)
 LABELS = RNG.integers(0, 3, 60)
-OPTIMIZERS = [fb.SGD(0.1), fb.SGD(0.1, momentum=0.9, nesterov=True), fb.Adam(0.01), fb.AdamW(0.01)]
+OPTIMIZERS = [fb.SGD(0.1), fb.SGD(0.1, momentum=0.9, nesterov=True), fb.Adam(0.01), fb.AdamW(0.01), *optimizers.FEW]
 
 
 def make(**kwargs):

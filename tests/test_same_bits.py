@@ -75,8 +75,16 @@ def test_few_rows_through_large_nets_give_the_same_bits_on_any_number_of_threads
 
 @pytest.mark.parametrize(
     ("batch_size", "optimizer"),
-    [(40, fb.SGD(0.01)), (256, fb.Adam()), (700, fb.SGD(0.01, momentum=0.9))],
-    ids=["40 sgd", "256 adam", "700 momentum"],
+    [
+        (40, fb.SGD(0.01)),
+        (256, fb.Adam()),
+        (700, fb.SGD(0.01, momentum=0.9)),
+        (
+            300,
+            fb.RMSprop(1e-3, momentum=0.5, centered=True, clip_norm=0.1, l1=1e-3, weight_decay=0.1, decay_bias=False),
+        ),
+    ],
+    ids=["40 sgd", "256 adam", "700 momentum", "300 rmsprop, clipped"],
 )
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", NETS)

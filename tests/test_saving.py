@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import optimizers
 import pytest
 from snapshot import snapshot
 
@@ -21,7 +22,14 @@ RNG = np.random.default_rng(3)
 X = RNG.standard_normal((40, 3)).astype(np.float32)
 LABELS = RNG.integers(0, 2, 40)
 GOLDEN = Path(__file__).parent / "golden" / "network-1.npz"
-OPTIMIZERS = [None, fb.SGD(0.1), fb.SGD(0.1, momentum=0.9, nesterov=True), fb.Adam(0.01), fb.AdamW(0.01)]
+OPTIMIZERS = [
+    None,
+    fb.SGD(0.1),
+    fb.SGD(0.1, momentum=0.9, nesterov=True),
+    fb.Adam(0.01),
+    fb.AdamW(0.01),
+    *optimizers.FEW,
+]
 
 
 class Squares:
@@ -31,10 +39,10 @@ class Squares:
         return float((outputs**2).mean()), 2 * outputs / outputs.size
 
 
-def trained(optimizer=None, epochs=2, **kwargs):
+def trained(optimizer=None, epochs=2, batch_size=32, **kwargs):
     net = fb.Network([3, 4, 2], **{"seed": 5, "activation": "tanh", **kwargs})
     if optimizer is not None:
-        net.fit(X, LABELS, epochs=epochs, optimizer=optimizer, verbose=0)
+        net.fit(X, LABELS, epochs=epochs, batch_size=batch_size, optimizer=optimizer, verbose=0)
     return net
 
 
@@ -60,6 +68,15 @@ def test_a_loaded_network_is_the_saved_one_and_continues_like_it(optimizer, dtyp
         each.fit(X, LABELS, epochs=3, batch_size=7, verbose=0)
     assert without_history(twin) == without_history(net)
     assert twin.history.history["loss"] == net.history.history["loss"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rprop_goes_on_like_the_saved_one(dtype, tmp_path):
+    net = trained(optimizers.RPROP, batch_size=40, dtype=dtype)
+    twin = saved_and_loaded(net, tmp_path / "net")
+    for each in (net, twin):
+        each.fit(X, LABELS, epochs=3, batch_size=40, verbose=0)
+    assert without_history(twin) == without_history(net)
 
 
 def test_without_the_optimizer_the_file_is_smaller_and_the_rest_the_same(tmp_path):
@@ -228,7 +245,20 @@ class Explodes:
 PARAMS = np.zeros(26, np.float32)
 HOSTILE = {
     "no version": (without("version"), "version: expected 1"),
-    "later version": (described(version=2, fastbp="9.0"), "version: expected 1 of the format, got 2, .*9.0"),
+    "later version": (described(version=3, fastbp="9.0"), "version: expected 1 to 2 of the format, got 3, .*9.0"),
+    "version 0": (described(version=0), "version: .*got 0"),
+    "version 1 with a key of version 2": (described(version=1), "keys .*momentum_product"),
+    "version 1 with fields of version 2": (
+        lambda d, a: ({k: v for k, v in d.items() if k != "momentum_product"} | {"version": 1}, a),
+        "optimizer: expected the fields .*amsgrad",
+    ),
+    "version 1 with an optimizer of version 2": (
+        lambda d, a: (
+            {k: v for k, v in d.items() if k != "momentum_product"} | {"version": 1, "optimizer": {"name": "NAdam"}},
+            a,
+        ),
+        "optimizer: .*'NAdam'",
+    ),
     "version of another type": (described(version=True), "version: "),
     "other kind": (described(kind="torch"), "kind"),
     "unknown key": (described(more=1), "keys .*more"),
@@ -288,6 +318,18 @@ HOSTILE = {
     ),
     "negative steps": (described(steps=-1), "steps: .*-1"),
     "too many steps": (described(steps=2**64), "steps: "),
+    "product of momenta above 1": (described(momentum_product=1.5), "momentum_product: .*1.5"),
+    "product of momenta that is none": (described(momentum_product=np.nan), "momentum_product: .*nan"),
+    "product of momenta of another type": (described(momentum_product="1"), "momentum_product: "),
+    "a third vector for nothing": (arrays(third=PARAMS), "arrays: params, first, second, got .*third"),
+    "no third vector": (
+        lambda d, a: ({**d, "optimizer": d["optimizer"] | {"amsgrad": True}}, a),
+        "arrays: params, first, second, third, got",
+    ),
+    "a clipping that cannot be": (
+        lambda d, a: ({**d, "optimizer": d["optimizer"] | {"clip_norm": 0}}, a),
+        "clip_norm: .*0",
+    ),
     "state without optimizer": (described(optimizer=None), "arrays: params, got .*first"),
     "optimizer without state": (without("first"), "arrays: params, first, second, got"),
     "no parameters": (without("params"), "params: "),
