@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from . import chain as chain_
 from . import checks, layers, losses, optimizers
 from .version import __version__
 
@@ -28,7 +29,7 @@ def of(kept):
         "version": VERSION,
         "fastbp": __version__,
         "inputs": kept["n_inputs"],
-        "layers": [fields_of(layer) | {"init": init_name(layer.init)} for layer in kept["layers"]],
+        "layers": [layer_entry(layer) for layer in kept["layers"]],
         "loss": named(loss) if isinstance(loss, losses.Loss) else {"object": type(loss).__name__},
         "dtype": kept["dtype"],
         "seed": kept["seed"],
@@ -37,7 +38,20 @@ def of(kept):
         "optimizer": None if optimizer is None else named(optimizer),
         "steps": 0 if optimizer is None else kept["optimizer_state"][2],
     }
+    if has_dropout(kept["layers"]):
+        described["masks"] = kept["masks"]
     return json.dumps(described).encode("ascii")
+
+
+def layer_entry(layer):
+    """Fields of a layer; those other than Dense are named, as a Dense was before there were others."""
+    if isinstance(layer, layers.Dense):
+        return fields_of(layer) | {"init": init_name(layer.init)}
+    return {"kind": type(layer).__name__, **fields_of(layer)}
+
+
+def has_dropout(chain):
+    return any(isinstance(layer, layers.Dropout) for layer in chain)
 
 
 def fields_of(thing):
@@ -66,17 +80,25 @@ def parsed(text):
     version = described.get("version")
     newer = f"version: expected {VERSION} of the format, got {checks.SHORT.repr(version)}"
     expect(type(version) is int and version == VERSION, f"{newer}, written by fastbp {described.get('fastbp')!r:.40}")
-    expect(described.keys() == KEYS, f"description: expected the keys {sorted(KEYS)}, got {sorted(described)!r:.200}")
+    keys = described.keys() - {"masks"}
+    expect(keys == KEYS, f"description: expected the keys {sorted(KEYS)}, got {sorted(described)!r:.200}")
     return described
 
 
 def shape_of(described):
-    """Number of inputs, a list of Dense, dtype."""
+    """Number of inputs, a list of layers, dtype."""
     entries = described["layers"]
     expect(isinstance(entries, list) and entries, "layers: expected a list of layers")
     for entry in entries:
-        expect(isinstance(entry, dict) and isinstance(entry.get("init"), str), "layers: expected fields, init by name")
-    chain = [made(layers.Dense, entry, "layers") for entry in entries]
+        named = isinstance(entry, dict) and ("kind" in entry or isinstance(entry.get("init"), str))
+        expect(named, "layers: expected fields, init by name")
+    kinds = {kind.__name__: kind for kind in layers.KINDS if kind is not layers.Dense}
+    chain = [
+        made(kinds[checks.choice("layers", entry.pop("kind"), tuple(kinds))], entry, "layers")
+        if "kind" in entry
+        else made(layers.Dense, entry, "layers")
+        for entry in entries
+    ]
     return checks.positive_int("inputs", described["inputs"]), chain, checks.dtype("dtype", described["dtype"])
 
 
@@ -86,11 +108,12 @@ def bare_network(described, n_inputs, chain, dtype, loss):
 
     objective = loss_of(described["loss"], loss)
     losses.check_range(objective, dtype)
-    hidden = [layer.activation for layer in chain[:-1]]
+    n_dense = sum(isinstance(layer, layers.Dense) for layer in chain)
+    hidden = ["identity"] * (n_dense - 1)
     net = Network.__new__(Network)
     net._describe(
         n_inputs,
-        layers.resolve([n_inputs, *chain], hidden, None, objective, True, "auto"),
+        chain_.resolve([n_inputs, *chain], hidden, None, objective, True, "auto"),
         objective,
         dtype,
         checks.seed("seed", described["seed"]),
@@ -100,6 +123,12 @@ def bare_network(described, n_inputs, chain, dtype, loss):
     steps = checks.integer("steps", described["steps"], 0)
     expect(steps < MOST_STEPS, f"steps: expected fewer than {MOST_STEPS}, got {steps}")
     net._build()
+    expect(("masks" in described) == has_dropout(chain), "masks: expected where there is a Dropout, and nowhere else")
+    if "masks" in described:
+        masks = described["masks"]
+        fine = isinstance(masks, list) and len(masks) == 2 and all(type(n) is int and 0 <= n < 1 << 63 for n in masks)
+        expect(fine, "masks: expected two integers")
+        net._engine.set_masks(*masks)
     if described["optimizer"] is not None:
         optimizer = named_of(optimizers, optimizers.KINDS, described["optimizer"], "optimizer")
         optimizers.check(optimizer, dtype)
