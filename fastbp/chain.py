@@ -31,7 +31,8 @@ def resolve(layers, activation, output, loss, bias, init):
     if not dense:
         raise ValueError("layers: expected at least one int or Dense after the number of inputs, got none")
     if not isinstance(given[-1], (Dense, Activation)) and dense[-1] != len(given) - 1:
-        raise ValueError(f"layers[{len(given)}]: expected an int, a Dense or an Activation as the last, got {given[-1]!r}")
+        came = f"{given[-1]!r} as the last"
+        raise ValueError(f"layers[{len(given)}]: expected an int, a Dense or an Activation, got {came}")
     names = hidden_activations(activation, len(dense) - 1)
     usual = checks.choice("loss.default_output", getattr(loss, "default_output", "identity"), ACTIVATIONS)
     names.append(usual if output is None else checks.choice("output", output, ACTIVATIONS))
@@ -42,8 +43,8 @@ def resolve(layers, activation, output, loss, bias, init):
             given[k] = Dense(units, name if following_activation(given, k) is None else "identity", **common)
     last = given[-1].activation
     if output is not None and output != last:
-        kind = type(given[-1]).__name__
-        raise ValueError(f"output: got {output!r}, but the last layer is of kind {kind} with {last!r}; give one of them")
+        kind = "a Dense" if isinstance(given[-1], Dense) else "an Activation"
+        raise ValueError(f"output: got {output!r}, but the last layer is {kind} with {last!r}; give one of them")
     if isinstance(loss, Loss) and loss.from_logits and last not in (usual, "identity"):
         wanted = f"{usual!r} or 'identity', for {loss.name} is computed from logits"
         raise ValueError(f"output: expected {wanted}, got {last!r}")
@@ -101,7 +102,8 @@ def refuse_one_row(layers, n, name):
     if n == 1:
         for k, layer in enumerate(layers):
             if isinstance(layer, BatchNorm):
-                raise ValueError(f"{name}: expected at least 2 rows in training, for layers[{k + 1}] is a BatchNorm, got 1")
+                why = f"for layers[{k + 1}] is a BatchNorm"
+                raise ValueError(f"{name}: expected at least 2 rows in training, {why}, got 1")
 
 
 def hidden_activations(activation, n_hidden):

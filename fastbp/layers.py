@@ -276,8 +276,8 @@ class BatchNorm(Norm):
     Notes
     -----
     gamma and beta, each (features,), are in ``net.weights`` and ``net.biases`` at the layer's place, the running
-    statistics in ``net.running_means`` and ``net.running_vars``: live views, saved, pickled and copied with the network,
-    and moved by steps of `fit` alone, together with the parameters.
+    statistics in ``net.running_means`` and ``net.running_vars``: live views, saved, pickled and copied with the
+    network, and moved by steps of `fit` alone, together with the parameters.
 
     A step needs the whole batch at once, so that the workspace grows with the batch (docs/memory.md); and it needs two
     rows: `fit` refuses a batch size that leaves one row to the last batch.

@@ -40,10 +40,11 @@ class Network:
     activation : str or sequence of str
         Activation of the hidden layers given as ints: one name for all, or one for each int and `Dense` but the last.
     output : str, optional
-        Activation of the last layer, an int, `Dense` or `Activation`. None takes what the loss asks for: identity, softmax for ``cross_entropy``,
-        sigmoid for ``binary_cross_entropy``, exp for ``poisson``. These three losses are computed from the logits (y of
-        the last layer; of an `Activation`, its input), so that they cannot overflow; they allow their own activation or ``"identity"`` here, and
-        `predict` gives probabilities (rates) or logits accordingly.
+        Activation of the last layer, an int, `Dense` or `Activation`. None takes what the loss asks for: identity,
+        softmax for ``cross_entropy``, sigmoid for ``binary_cross_entropy``, exp for ``poisson``. These three losses are
+        computed from the logits (y of the last layer; of an `Activation`, its input), so that they cannot overflow;
+        they allow their own activation or ``"identity"`` here, and `predict` gives probabilities (rates) or logits
+        accordingly.
     loss : str or loss object
         ``"mse"``, ``"mae"``, ``"huber"``, ``"quantile"``, ``"poisson"``, ``"cross_entropy"``,
         ``"binary_cross_entropy"``, ``"hinge"``, one of the classes of these names, or an object with
@@ -92,7 +93,7 @@ class Network:
     """
 
     params: NDArray[Any]
-    weights: tuple[NDArray[Any] | None, ...]
+    weights: tuple[NDArray[Any] | Any, ...]  # None for layers without
     biases: tuple[NDArray[Any] | None, ...]
     running_means: tuple[NDArray[Any] | None, ...]
     running_vars: tuple[NDArray[Any] | None, ...]
@@ -156,8 +157,8 @@ class Network:
 
     def _describe(self, n_inputs, layers, objective, dtype, seed, threads):
         self.__dict__.update(
-            n_inputs=n_inputs, layers=layers, n_outputs=chain.widths(n_inputs, layers)[-1], objective=objective, dtype=dtype, seed=seed,
-            threads=threads, optimizer=None, history=None,
+            n_inputs=n_inputs, layers=layers, n_outputs=chain.widths(n_inputs, layers)[-1], objective=objective,
+            dtype=dtype, seed=seed, threads=threads, optimizer=None, history=None,
         )  # fmt: skip
 
     def _build(self):

@@ -161,7 +161,8 @@ def read(file, loss):
         read_array(archive, "description", text)
         described = description.parsed(text.tobytes())
         n_inputs, chain, dtype = description.shape_of(described)
-        check_size("params", sizes.get("params", 0), chain_.n_parameters(n_inputs, chain), dtype)  # before memory is taken
+        # before memory is taken
+        check_size("params", sizes.get("params", 0), chain_.n_parameters(n_inputs, chain), dtype)
         check_size("running", sizes.get("running", HEADER), chain_.n_running(n_inputs, chain), dtype)
         net = description.bare_network(described, n_inputs, chain, dtype, loss)
         arrays = {"params": np.asarray(net._engine.parameters)}
@@ -175,6 +176,9 @@ def read(file, loss):
         for name, array in arrays.items():
             read_array(archive, name, array)
             check_numbers(name, array)
+        for k, variances in enumerate(net.running_vars):
+            fine = variances is None or variances.min() >= 0
+            expect(fine, f"running: expected variances, got less than 0 in layer {k}")
     return net
 
 

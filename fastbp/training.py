@@ -115,6 +115,11 @@ def check_parameters(net):
     if not data.all_finite(params):
         at = int(np.flatnonzero(~np.isfinite(params))[0])
         raise DivergedError(f"params: expected finite parameters to train from, got {params[at]} at index {at}")
+    for name in ("running_means", "running_vars"):
+        for k, statistics in enumerate(getattr(net, name)):
+            if statistics is not None and not data.all_finite(statistics):
+                bad = statistics[~np.isfinite(statistics)][0]
+                raise DivergedError(f"{name}[{k}]: expected finite statistics to train from, got {bad}")
 
 
 def validation_pair(validation_data):
@@ -188,7 +193,8 @@ def epoch_of(net, X, targets, weights, batch_size, shuffle):
     """A function of the epoch's number that trains one epoch and returns its loss."""
     n = X.shape[0]
     batch_size = min(batch_size, n)
-    chain.refuse_one_row(net.layers, n % batch_size or batch_size, f"batch_size: the last of {n} rows in batches of {batch_size}")
+    last = n % batch_size or batch_size
+    chain.refuse_one_row(net.layers, last, f"batch_size: the last of {n} rows in batches of {batch_size}")
 
     def stream(number):
         order = net._rng.permutation(n) if shuffle else np.arange(n)

@@ -21,7 +21,10 @@ static inline uint64_t mixed(uint64_t x)
 }
 
 /* What follows from a bit string and one more number. */
-static inline uint64_t mixed_with(uint64_t bits, uint64_t number) { return mixed(bits + (number + 1) * 0x9e3779b97f4a7c15u); }
+static inline uint64_t mixed_with(uint64_t bits, uint64_t number)
+{
+    return mixed(bits + (number + 1) * 0x9e3779b97f4a7c15u);
+}
 
 /* Below it, as a signed 32-bit number, a share p of all hashes lies. */
 static inline int32_t dropout_limit(double p) { return (int32_t)(p * 4294967296.0 - 2147483648.0); }

@@ -12,6 +12,7 @@
 
 from simd cimport (real, vec, VL, MAX_VL, v_load, v_load_first, v_store, v_store_first, v_splat, v_zero, v_sqrt, v_abs, v_max,
                    v_largest, v_where_first, v_sums)
+from names cimport LAYER_NORM
 from plan cimport MAX_BLOCK_ROWS, Layer, Plan, blocks, least, of_whole_batch, panels
 from activations cimport ONE
 from backward cimport sum_rows
@@ -283,6 +284,15 @@ cdef inline void batch_norm_weights(const Plan *plan, const Layer *layer, const 
             at = panel * plan.stride + (row + k * MAX_BLOCK_ROWS) * VL
             s = s + factor * sum_products(delta + at, x + at, mean, least(MAX_BLOCK_ROWS, rows - k * MAX_BLOCK_ROWS))
         v_store_first(gradient + panel * VL, s, lanes)
+
+
+cdef inline vec normalised(const Plan *plan, const Layer *layer, const real *arena, vec x, long panel) noexcept nogil:
+    """n of a panel of the block's first row, after its forward pass; of a batch norm by the running statistics."""
+    cdef const real *running = plan.running + layer.running
+    if layer.kind == LAYER_NORM:
+        return (x - v_splat(arena[layer.mean])) * v_splat(arena[layer.spread])
+    return (x - panel_of(running, panel, layer.outputs)) * one_over_deviation(
+        layer, panel_of(running + layer.outputs, panel, layer.outputs))
 
 
 # ---------------------------------------------------------------- running statistics

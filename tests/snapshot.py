@@ -13,6 +13,8 @@ def snapshot(net):
         optimizer_state = bytes(engine.first), bytes(engine.second), engine.steps
     return {
         "params": net.params.tobytes(),
+        "running": bytes(engine.running),
+        "masks": (engine.mask_key, engine.draws),
         "optimizer": net.optimizer,
         "optimizer_state": optimizer_state,
         "rng": copy.deepcopy(net._rng.bit_generator.state),
@@ -24,7 +26,7 @@ def snapshot(net):
 
 def all_finite(net):
     """Whether parameters and optimiser state are."""
-    vectors = [net.params]
+    vectors = [net.params, np.asarray(net._engine.running)]
     if net.optimizer is not None:
         vectors += [np.asarray(net._engine.first), np.asarray(net._engine.second)]
     return all(bool(np.isfinite(vector).all()) for vector in vectors)
