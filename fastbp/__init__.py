@@ -3,7 +3,7 @@
 from .callbacks import Checkpoint, EarlyStopping
 from .config import show_config
 from .errors import DivergedError
-from .layers import Dense
+from .layers import Activation, BatchNorm, Dense, Dropout, LayerNorm
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Hinge, Huber, Poisson, Quantile
 from .network import Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop, Rprop
@@ -11,7 +11,7 @@ from .saving import load
 from .version import __version__
 
 __all__ = [
-    "MAE", "MSE", "SGD", "AMSGrad", "Adagrad", "Adam", "AdamW", "BinaryCrossEntropy", "Checkpoint", "CrossEntropy",
-    "Dense", "DivergedError", "EarlyStopping", "Hinge", "Huber", "NAdam", "Network", "Poisson", "Quantile", "RMSprop",
-    "Rprop", "__version__", "load", "show_config",
+    "MAE", "MSE", "SGD", "AMSGrad", "Activation", "Adagrad", "Adam", "AdamW", "BatchNorm", "BinaryCrossEntropy",
+    "Checkpoint", "CrossEntropy", "Dense", "DivergedError", "Dropout", "EarlyStopping", "Hinge", "Huber", "LayerNorm",
+    "NAdam", "Network", "Poisson", "Quantile", "RMSprop", "Rprop", "__version__", "load", "show_config",
 ]  # fmt: skip

@@ -4,12 +4,14 @@ import dataclasses
 
 import numpy as np
 
+from . import chain as chain_
 from . import checks, layers, losses, optimizers
 from .version import __version__
 
 KIND, VERSION = "fastbp.Network", 2
 KEYS_OF_1 = set("kind version fastbp inputs layers loss dtype seed threads rng optimizer steps".split())
 KEYS = KEYS_OF_1 | {"momentum_product"}
+OPTIONAL = {"masks"}  # there only where it is not as it was before there was such a thing
 OPTIMIZERS_OF_1 = {  # and their fields
     "SGD": {"lr", "momentum", "nesterov", "weight_decay"},
     "Adam": {"lr", "betas", "eps", "weight_decay"},
@@ -34,7 +36,7 @@ def of(kept):
         "version": VERSION,
         "fastbp": __version__,
         "inputs": kept["n_inputs"],
-        "layers": [fields_of(layer) | {"init": init_name(layer.init)} for layer in kept["layers"]],
+        "layers": [layer_entry(layer) for layer in kept["layers"]],
         "loss": named(loss) if isinstance(loss, losses.Loss) else {"object": type(loss).__name__},
         "dtype": kept["dtype"],
         "seed": kept["seed"],
@@ -44,7 +46,20 @@ def of(kept):
         "steps": 0 if optimizer is None else kept["optimizer_state"]["steps"],
         "momentum_product": 1.0 if optimizer is None else kept["optimizer_state"]["momentum_product"],
     }
+    if has_dropout(kept["layers"]):
+        described["masks"] = kept["masks"]
     return json.dumps(described).encode("ascii")
+
+
+def layer_entry(layer):
+    """Fields of a layer; those other than Dense are named, as a Dense was before there were others."""
+    if isinstance(layer, layers.Dense):
+        return fields_of(layer) | {"init": init_name(layer.init)}
+    return {"kind": type(layer).__name__, **fields_of(layer)}
+
+
+def has_dropout(chain):
+    return any(isinstance(layer, layers.Dropout) for layer in chain)
 
 
 def fields_of(thing):
@@ -74,8 +89,8 @@ def parsed(text):
     newer = f"version: expected 1 to {VERSION} of the format, got {checks.SHORT.repr(version)}"
     known = type(version) is int and 1 <= version <= VERSION
     expect(known, f"{newer}, written by fastbp {described.get('fastbp')!r:.40}")
-    keys = KEYS_OF_1 if version == 1 else KEYS
-    expect(described.keys() == keys, f"description: expected the keys {sorted(keys)}, got {sorted(described)!r:.200}")
+    wanted, keys = KEYS_OF_1 if version == 1 else KEYS, described.keys() - OPTIONAL
+    expect(keys == wanted, f"description: expected the keys {sorted(wanted)}, got {sorted(described)!r:.200}")
     return upgraded(described) if version == 1 else described
 
 
@@ -92,12 +107,19 @@ def upgraded(described):
 
 
 def shape_of(described):
-    """Number of inputs, a list of Dense, dtype."""
+    """Number of inputs, a list of layers, dtype."""
     entries = described["layers"]
     expect(isinstance(entries, list) and entries, "layers: expected a list of layers")
     for entry in entries:
-        expect(isinstance(entry, dict) and isinstance(entry.get("init"), str), "layers: expected fields, init by name")
-    chain = [made(layers.Dense, entry, "layers") for entry in entries]
+        named = isinstance(entry, dict) and ("kind" in entry or isinstance(entry.get("init"), str))
+        expect(named, "layers: expected fields, init by name")
+    kinds = {kind.__name__: kind for kind in layers.KINDS if kind is not layers.Dense}
+    chain = [
+        made(kinds[checks.choice("layers", entry.pop("kind"), tuple(kinds))], entry, "layers")
+        if "kind" in entry
+        else made(layers.Dense, entry, "layers")
+        for entry in entries
+    ]
     return checks.positive_int("inputs", described["inputs"]), chain, checks.dtype("dtype", described["dtype"])
 
 
@@ -107,11 +129,12 @@ def bare_network(described, n_inputs, chain, dtype, loss):
 
     objective = loss_of(described["loss"], loss)
     losses.check_range(objective, dtype)
-    hidden = [layer.activation for layer in chain[:-1]]
+    n_dense = sum(isinstance(layer, layers.Dense) for layer in chain)
+    hidden = ["identity"] * (n_dense - 1)
     net = Network.__new__(Network)
     net._describe(
         n_inputs,
-        layers.resolve([n_inputs, *chain], hidden, None, objective, True, "auto"),
+        chain_.resolve([n_inputs, *chain], hidden, None, objective, True, "auto"),
         objective,
         dtype,
         checks.seed("seed", described["seed"]),
@@ -122,6 +145,12 @@ def bare_network(described, n_inputs, chain, dtype, loss):
     expect(steps < MOST_STEPS, f"steps: expected fewer than {MOST_STEPS}, got {steps}")
     momentum_product = checks.number("momentum_product", described["momentum_product"], at_least=0, at_most=1)
     net._build()
+    expect(("masks" in described) == has_dropout(chain), "masks: expected where there is a Dropout, and nowhere else")
+    if "masks" in described:
+        masks = described["masks"]
+        fine = isinstance(masks, list) and len(masks) == 2 and all(type(n) is int and 0 <= n < 1 << 63 for n in masks)
+        expect(fine, "masks: expected two integers")
+        net._engine.set_masks(*masks)
     if described["optimizer"] is not None:
         optimizer = named_of(optimizers, tuple(optimizers.CLASSES), described["optimizer"], "optimizer")
         optimizers.check(optimizer, dtype)

@@ -2,6 +2,8 @@
 elementwise, `W x` a matrix product, `^T` a transpose, and what follows `;` defines an abbreviation. A test evaluates
 each of them."""
 
+from .layers import Activation, BatchNorm, Dense, Dropout
+
 # name: (z from y, dz/dy): h(y) and h'(y), softmax's being the whole Jacobian
 ACTIVATIONS = {
     "identity": ("{y}", "1"),
@@ -61,10 +63,10 @@ def of_activation(name, k):
     return tuple(formula.format(y=f"y{k}", z=f"z{k}") for formula in ACTIVATIONS[name])
 
 
-def of_loss(loss, code_name, layers, label):
+def of_loss(loss, code_name, layers, n_outputs, label):
     """L and its derivative for a loss of fastbp; `label` is None or the class of the sample."""
-    k, n_outputs = len(layers), layers[-1].units
-    y, z = f"y{k}", f"z{k}"
+    k = len(layers)
+    y, z = f"y{k}" if isinstance(layers[-1], Dense) else input_of(k), f"z{k}"
     p = z if layers[-1].activation == loss.default_output else f"{loss.default_output}({y})"
     words = {
         "y": y,
@@ -92,21 +94,44 @@ def of_target(loss, label, n_outputs):
     return t
 
 
-def forward(layers):
+def of_activation_alone(name, k):
+    """z and dz/dx of layer k, an Activation."""
+    return tuple(formula.format(y=input_of(k), z=f"z{k}") for formula in ACTIVATIONS[name])
+
+
+def deviation_of(layer, k):
+    """What a norm divides by."""
+    if isinstance(layer, BatchNorm):
+        return f"sqrt(v{k} + {layer.eps!r})"
+    return f"sqrt(mean(({input_of(k)} - mean({input_of(k)}))^2) + {layer.eps!r})"
+
+
+def forward(layers, widths):
     """(name, formula, shape) of y1, z1, y2, z2 ..."""
     for k, layer in enumerate(layers, 1):
-        z, _ = of_activation(layer.activation, k)
-        yield f"y{k}", f"W{k} {input_of(k)}" + (f" + b{k}" if layer.bias else ""), (layer.units,)
-        yield f"z{k}", z, (layer.units,)
+        x, shape = input_of(k), (widths[k],)
+        if isinstance(layer, Dense):
+            yield f"y{k}", f"W{k} {x}" + (f" + b{k}" if layer.bias else ""), shape
+            yield f"z{k}", of_activation(layer.activation, k)[0], shape
+        elif isinstance(layer, Activation):
+            yield f"z{k}", of_activation_alone(layer.name, k)[0], shape
+        elif isinstance(layer, Dropout):
+            yield f"z{k}", x, shape
+        else:
+            mean = f"m{k}" if isinstance(layer, BatchNorm) else f"mean({x})"
+            yield f"n{k}", f"({x} - {mean}) / {deviation_of(layer, k)}", shape
+            yield f"z{k}", f"g{k} * n{k} + b{k}", shape
 
 
-def backward(layers, n_inputs, delta, from_logits):
+def backward(layers, widths, delta, from_logits):
     """(name, formula, shape) of every partial from the loss back; `delta` is the formula of the loss's derivative."""
-    widths = [n_inputs, *(layer.units for layer in layers)]
     last = len(layers)
     for k in range(last, 0, -1):
-        layer = layers[k - 1]
-        shape = (layer.units,)
+        layer, shape = layers[k - 1], (widths[k],)
+        if not isinstance(layer, Dense):
+            if k < last or not from_logits:
+                delta = yield from backward_between(layer, k, shape, delta)
+            continue
         if k == last and from_logits:
             yield f"dL/dy{k}", delta, shape
         else:
@@ -119,7 +144,25 @@ def backward(layers, n_inputs, delta, from_logits):
         if layer.bias:
             yield f"dL/db{k}", f"dL/dy{k}", shape
         delta = f"W{k}^T dL/dy{k}"
-    yield "dL/dx", delta, (n_inputs,)
+    yield "dL/dx", delta, (widths[0],)
+
+
+def backward_between(layer, k, shape, delta):
+    """The same of layer k, which is not Dense; returns the formula of its dL/dx."""
+    yield f"dL/dz{k}", delta, shape
+    if isinstance(layer, Dropout):
+        return f"dL/dz{k}"
+    if isinstance(layer, Activation):
+        slope, full = f"dz{k}/d{input_of(k)}", layer.name == "softmax"
+        yield slope, of_activation_alone(layer.name, k)[1], shape * 2 if full else shape
+        return f"({slope})^T dL/dz{k}" if full else f"dL/dz{k} * {slope}"
+    yield f"dL/dg{k}", f"dL/dz{k} * n{k}", shape
+    yield f"dL/db{k}", f"dL/dz{k}", shape
+    yield f"dL/dn{k}", f"dL/dz{k} * g{k}", shape
+    dn = f"dL/dn{k}"
+    if isinstance(layer, BatchNorm):
+        return f"{dn} / {deviation_of(layer, k)}"
+    return f"({dn} - mean({dn}) - n{k} * mean({dn} * n{k})) / {deviation_of(layer, k)}"
 
 
 def input_of(k):

@@ -282,8 +282,9 @@ def parts_of(net, X):
     """(first entry, shape, layer, kind) of every part of the gradient."""
     first = 0
     for layer, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True)):
-        yield first, weight.shape, layer, "weight"
-        first += weight.size
+        if weight is not None:
+            yield first, weight.shape, layer, "weight"
+            first += weight.size
         if bias is not None:
             yield first, bias.shape, layer, "bias"
             first += bias.size

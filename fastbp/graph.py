@@ -1,14 +1,14 @@
 """A trace as a graph in the DOT language of Graphviz: forward from left to right, the partials beneath.
 
-Columns are ranks: that of y_k holds W_k and b_k above it and its partials below, that of z_k its own. The way forward
-sets the ranks; arrows of the backward pass (`constraint=false`) follow.
+Columns are ranks: that of y_k (of a norm n_k) holds W_k and b_k above it and its partials below, that of z_k its own.
+The way forward sets the ranks; arrows of the backward pass (`constraint=false`) follow.
 """
 
 import re
 
 import numpy as np
 
-NAME = re.compile(r"dL/d(?:[yzWb]\d+|x)|dz\d+/dy\d+|\b(?:[Wbyz]\d+|[xtL])\b")
+NAME = re.compile(r"dL/d(?:[yznWgb]\d+|x)|dz\d+/d(?:[yz]\d+|x)|\b(?:[Wgbmvnyz]\d+|[xtL])\b")
 COLOURS = {"given": "#eeeeee", "forward": "#d6e6f5", "backward": "#fbe3cf"}
 # of an arrow, by the parts of its two ends
 ARROWS = {

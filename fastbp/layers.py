@@ -1,15 +1,11 @@
-"""Layers as plain descriptions, the names of activations, what a Network's arguments make of them, how weights start.
+"""Layers as plain descriptions, and the names of activations."""
 
-One layer maps x to y = W x + b and z = h(y), with W of shape (units, inputs).
-"""
-
-import math
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
 from . import checks
-from .losses import Loss
+from .initializers import checked_init, initial_weights
 
 # In the order of the codes in src/names.pxd.
 ACTIVATIONS = (
@@ -17,25 +13,29 @@ ACTIVATIONS = (
     "softplus", "sigmoid", "hard_sigmoid", "tanh", "softsign", "exp", "softmax",
 )  # fmt: skip
 
-# name: variance of a weight, from I inputs and O units
-VARIANCES = {
-    "glorot": lambda i, o: 2 / (i + o),
-    "he": lambda i, o: 2 / i,
-    "lecun": lambda i, o: 1 / i,
-}
-INITS = ("auto", *(f"{name}_{law}" for name in VARIANCES for law in ("uniform", "normal")), "orthogonal", "zeros")
 
-MOST_WEIGHTS = 1 << 50  # a petabyte: above it, byte counts would come near the end of 64-bit integers
+class Layer:
+    """What all layers have. Unless a layer says otherwise, it has as many outputs as inputs, and no parameters."""
 
-# What "auto" stands for; every other activation takes glorot_uniform.
-AUTO = dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus"), "he_normal") | {
-    "selu": "lecun_normal"
-}
+    activation = "identity"  # h, for the core
+    setting = momentum = 0.0  # numbers for the core: p or eps; of the running statistics
+
+    def width(self, n_inputs):
+        """How many outputs it has."""
+        return n_inputs
+
+    def shapes(self, n_inputs):
+        """Shapes of its weight and its bias, None for what it has not."""
+        return None, None
+
+    def start(self, n_inputs, activation, rng):
+        """First weights; `activation` is what its y goes through. Biases start at zero."""
+        return None
 
 
 @dataclass(frozen=True, eq=False)
-class Dense:
-    """A fully connected layer: y = W x + b, z = h(y).
+class Dense(Layer):
+    """A fully connected layer: y = W x + b, z = h(y), with W of shape (units, inputs).
 
     Parameters
     ----------
@@ -95,6 +95,18 @@ class Dense:
             raise ValueError(f"init: expected an array of shape ({self.units}, inputs), got shape {init.shape}")
         store(self, "init", init)
 
+    def width(self, n_inputs):
+        return self.units
+
+    def shapes(self, n_inputs):
+        return (self.units, n_inputs), (self.units,) if self.bias else None
+
+    def start(self, n_inputs, activation, rng):
+        return initial_weights(self.init, (self.units, n_inputs), activation, rng)
+
+    def __str__(self):
+        return f"{self.units} {self.activation}"
+
     def _key(self):
         init = self.init
         return self.units, self.activation, self.bias, init.tobytes() if isinstance(init, np.ndarray) else init
@@ -110,126 +122,181 @@ class Dense:
         return f"Dense(units={self.units}, activation={self.activation!r}, bias={self.bias}, init={init})"
 
 
-def checked_init(init):
-    """A name of `INITS`, a callable, or a read-only copy of an array of weights."""
-    if isinstance(init, str):
-        return checks.choice("init", init, INITS)
-    if callable(init) and not isinstance(init, type):
-        return init
-    weights = weight_array(init).copy()
-    weights.flags.writeable = False
-    return weights
-
-
-def weight_array(values):
-    """Weights from outside as finite float64."""
-    try:
-        array = np.asarray(values)
-    except (TypeError, ValueError) as error:
-        came = f"{checks.described(values)} ({error})"
-        raise ValueError(f"init: expected a name, an array or a callable, got {came}") from None
-    if array.dtype.kind not in "biuf" or isinstance(values, type):
-        came = checks.described(values)
-        raise TypeError(f"init: expected a name, an array of real numbers or a callable, got {came}")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float64, copy=False)
-    if not np.isfinite(array).all():
-        raise ValueError(f"init: expected finite weights, got {array[~np.isfinite(array)][0]}")
-    return array
-
-
-def input_count(layers):
-    """The number of inputs that the first entry of a Network's `layers` gives, after a look at the list itself."""
-    if isinstance(layers, (str, bytes)) or not (hasattr(layers, "__len__") and hasattr(layers, "__getitem__")):
-        raise TypeError(f"layers: expected a sequence such as [784, 128, 10], got {checks.described(layers)}")
-    if isinstance(layers, dict) or getattr(layers, "ndim", 1) != 1:
-        raise TypeError(f"layers: expected a flat sequence such as [784, 128, 10], got {checks.described(layers)}")
-    if len(layers) < 2:
-        came = checks.described(layers)
-        raise ValueError(f"layers: expected the number of inputs and at least one layer, got {came}")
-    if isinstance(layers[0], Dense):
-        raise TypeError(f"layers[0]: expected the number of inputs, an integer, got {layers[0]!r}")
-    return checks.positive_int("layers[0]", layers[0])
-
-
-def resolve(layers, activation, output, loss, bias, init):
-    """The tuple of Dense that a Network's arguments describe. `loss` is a loss object."""
-    n_inputs, given = input_count(layers), list(layers)[1:]
-    names = hidden_activations(activation, len(given) - 1)
-    usual = checks.choice("loss.default_output", getattr(loss, "default_output", "identity"), ACTIVATIONS)
-    names.append(usual if output is None else checks.choice("output", output, ACTIVATIONS))
-    common = {"bias": checks.boolean("bias", bias), "init": checked_init(init)}
-    resolved = []
-    for k, (layer, name) in enumerate(zip(given, names, strict=True)):
-        if not isinstance(layer, Dense):
-            layer = Dense(checks.positive_int(f"layers[{k + 1}]", layer), name, **common)
-        resolved.append(layer)
-    last = resolved[-1].activation
-    if output is not None and output != last:
-        raise ValueError(f"output: got {output!r}, but the last layer is a Dense with {last!r}; give one of them")
-    if isinstance(loss, Loss) and loss.from_logits and last not in (usual, "identity"):
-        wanted = f"{usual!r} or 'identity', for {loss.name} is computed from logits"
-        raise ValueError(f"output: expected {wanted}, got {last!r}")
-    sizes = [n_inputs, *(layer.units for layer in resolved)]
-    n_weights = sum(i * o for i, o in zip(sizes, sizes[1:]))  # noqa: B905 (each size beside the next one)
-    if n_weights > MOST_WEIGHTS:
-        raise MemoryError(f"layers: {n_weights} weights are more than any memory holds")
-    return tuple(resolved)
-
-
-def hidden_activations(activation, n_hidden):
-    """A list with one name for each hidden layer."""
-    if isinstance(activation, str):
-        return [checks.choice("activation", activation, ACTIVATIONS)] * n_hidden
-    if not isinstance(activation, (list, tuple)):
-        raise TypeError(f"activation: expected a name or a list of names, got {checks.described(activation)}")
-    if len(activation) != n_hidden:
-        raise ValueError(f"activation: expected one name, or {n_hidden} for the hidden layers, got {len(activation)}")
-    return [checks.choice(f"activation[{k}]", name, ACTIVATIONS) for k, name in enumerate(activation)]
-
-
-def initial_weights(layer, n_inputs, rng):
-    """First weights of a layer, by its `init`.
+@dataclass(frozen=True)
+class Activation(Layer):
+    """An activation as a layer of its own: z = h(x).
 
     Parameters
     ----------
-    layer : Dense
-    n_inputs : int
-    rng : numpy.random.Generator
+    name : str
+        One of ``fastbp.layers.ACTIVATIONS``, as for :class:`Dense`.
 
-    Returns
-    -------
-    ndarray of float64, shape (layer.units, n_inputs)
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Notes
+    -----
+    In the list of a network's layers, an int that is followed by an `Activation` before the next int or :class:`Dense`
+    is linear: what follows is its activation. A `Dense` keeps the activation that it has.
 
     Examples
     --------
-    >>> W = initial_weights(Dense(64, "relu"), 100, np.random.default_rng(0))
-    >>> W.shape, round(float(W.var() * 100), 1)
-    ((64, 100), 2.0)
+    >>> import fastbp as fb
+    >>> net = fb.Network([784, 128, fb.BatchNorm(), fb.Activation("relu"), 10])
+    >>> net
+    <Network 784 - 128 identity - BatchNorm - relu - 10 softmax, cross_entropy, float32, 102026 parameters>
     """
-    shape = layer.units, n_inputs
-    init = layer.init
-    if not isinstance(init, str):
-        weights = weight_array(init(shape, rng)) if callable(init) else init
-        if weights.shape != shape:
-            raise ValueError(f"init: expected an array of shape {shape}, got shape {weights.shape}")
-        return weights
-    if init == "auto":
-        init = AUTO.get(layer.activation, "glorot_uniform")
-    if init == "zeros":
-        return np.zeros(shape)
-    if init == "orthogonal":
-        return orthonormal(shape, rng)
-    name, law = init.split("_")
-    variance = VARIANCES[name](n_inputs, layer.units)
-    if law == "normal":
-        return rng.normal(0.0, math.sqrt(variance), shape)
-    limit = math.sqrt(3 * variance)  # the variance of U(-a, a) is a^2 / 3
-    return rng.uniform(-limit, limit, shape)
+
+    name: str
+
+    def __post_init__(self) -> None:
+        checks.choice("name", self.name, ACTIVATIONS)
+
+    @property
+    def activation(self):
+        return self.name
+
+    def __str__(self):
+        return self.name
 
 
-def orthonormal(shape, rng):
-    """Orthonormal rows, or columns if there are more rows, drawn evenly among all of them."""
-    q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
-    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)  # without these signs QR prefers some rotations (Mezzadri, 2007)
-    return q if q.shape == shape else q.T
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """In training each number is dropped with probability p, the others are divided by 1 - p (Srivastava et al., 2014).
+
+    Parameters
+    ----------
+    p : float
+        In [0, 1).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Notes
+    -----
+    What is dropped is a function of the network's seed, the step's number, the layer, the row's place in the batch and
+    the feature: the same for any number of threads, at every level, in both dtypes, and in a network that was copied,
+    pickled or loaded and trained on. Evaluation (`predict`, `loss`, `evaluate`) drops nothing. ``loss``,
+    ``loss_and_grad`` and ``input_grad`` with ``training=True`` drop what the next step of `fit` will drop, each time.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.Network([784, 128, fb.Dropout(0.2), 10])
+    <Network 784 - 128 relu - Dropout(0.2) - 10 softmax, cross_entropy, float32, 101770 parameters>
+    """
+
+    p: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "p", checks.number("p", self.p, at_least=0, below=1))
+
+    @property
+    def setting(self):
+        return self.p
+
+    def __str__(self):
+        return f"Dropout({self.p:g})"
+
+
+class Norm(Layer):
+    """A normalisation: gamma is its weight and starts at one, beta its bias."""
+
+    @property
+    def setting(self):
+        return self.eps
+
+    def shapes(self, n_inputs):
+        return (n_inputs,), (n_inputs,)
+
+    def start(self, n_inputs, activation, rng):
+        return np.ones(n_inputs)
+
+    def __str__(self):
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class LayerNorm(Norm):
+    """z = gamma (x - mean) / sqrt(variance + eps) + beta over the features of a row (Ba et al., 2016).
+
+    Semantics are those of ``torch.nn.LayerNorm``: the variance is the biased one.
+
+    Parameters
+    ----------
+    eps : float
+        At least 1e-30.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Notes
+    -----
+    gamma and beta, each (features,), are in ``net.weights`` and ``net.biases`` at the layer's place.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> net = fb.Network([3, 4, fb.LayerNorm(), 2])
+    >>> net.weights[1].tolist(), net.biases[1].tolist()
+    ([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0])
+    """
+
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", checks.number("eps", self.eps, at_least=1e-30))
+
+
+@dataclass(frozen=True)
+class BatchNorm(Norm):
+    """z = gamma (x - mean) / sqrt(variance + eps) + beta over the rows of a batch (Ioffe and Szegedy, 2015).
+
+    Semantics are those of ``torch.nn.BatchNorm1d``: in training the batch's mean and biased variance normalise, and the
+    running ones move by `momentum` towards its mean and unbiased variance; in evaluation the running ones normalise.
+
+    Parameters
+    ----------
+    eps : float
+        At least 1e-30.
+    momentum : float
+        In (0, 1]: running <- (1 - momentum) running + momentum batch's.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Notes
+    -----
+    gamma and beta, each (features,), are in ``net.weights`` and ``net.biases`` at the layer's place, the running
+    statistics in ``net.running_means`` and ``net.running_vars``: live views, saved, pickled and copied with the
+    network, and moved by steps of `fit` alone, together with the parameters.
+
+    A step needs the whole batch at once, so that the workspace grows with the batch (docs/memory.md); and it needs two
+    rows: `fit` refuses a batch size that leaves one row to the last batch.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> net = fb.Network([1, fb.BatchNorm(momentum=1), 1], loss="mse", seed=0)
+    >>> history = net.fit([[1], [3]], [0, 0], epochs=1, verbose=0)
+    >>> net.running_means[0].tolist(), net.running_vars[0].tolist()
+    ([2.0], [2.0])
+    """
+
+    eps: float = 1e-5
+    momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", checks.number("eps", self.eps, at_least=1e-30))
+        object.__setattr__(self, "momentum", checks.number("momentum", self.momentum, above=0, at_most=1))
+
+
+KINDS = (Dense, Activation, Dropout, LayerNorm, BatchNorm)  # in the order of the codes in src/names.pxd

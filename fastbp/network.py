@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import checks, config, cpus, data, losses, optimizers, state, training
+from . import chain, checks, config, cpus, data, losses, optimizers, state, training
 from . import layers as layers_
 from . import metrics as metrics_
-from .layers import Dense
+from .layers import Layer
 
 READ_ONLY = frozenset(
-    "params weights biases n_params n_inputs n_outputs layers objective dtype seed threads optimizer history".split()
+    "params weights biases running_means running_vars n_params n_inputs n_outputs layers objective dtype seed threads "
+    "optimizer history".split()
 )
 
 if TYPE_CHECKING:
@@ -33,15 +34,17 @@ class Network:
     Parameters
     ----------
     layers : sequence
-        The number of inputs, then an int or a :class:`Dense` for each layer. ``[784, 128, 10]`` has 784 inputs, 128
-        hidden units and 10 outputs.
+        The number of inputs, then an int or a :class:`Dense` for each layer, and between them :class:`Activation`,
+        :class:`Dropout`, :class:`LayerNorm`, :class:`BatchNorm`. ``[784, 128, 10]`` has 784 inputs, 128 hidden units
+        and 10 outputs. An int that is followed by an `Activation` before the next int or `Dense` is linear.
     activation : str or sequence of str
-        Activation of the hidden layers given as ints: one name for all, or one for each.
+        Activation of the hidden layers given as ints: one name for all, or one for each int and `Dense` but the last.
     output : str, optional
-        Activation of the last layer. None takes what the loss asks for: identity, softmax for ``cross_entropy``,
-        sigmoid for ``binary_cross_entropy``, exp for ``poisson``. These three losses are computed from the logits (y of
-        the last layer), so that they cannot overflow; they allow their own activation or ``"identity"`` here, and
-        `predict` gives probabilities (rates) or logits accordingly.
+        Activation of the last layer, an int, `Dense` or `Activation`. None takes what the loss asks for: identity,
+        softmax for ``cross_entropy``, sigmoid for ``binary_cross_entropy``, exp for ``poisson``. These three losses are
+        computed from the logits (y of the last layer; of an `Activation`, its input), so that they cannot overflow;
+        they allow their own activation or ``"identity"`` here, and `predict` gives probabilities (rates) or logits
+        accordingly.
     loss : str or loss object
         ``"mse"``, ``"mae"``, ``"huber"``, ``"quantile"``, ``"poisson"``, ``"cross_entropy"``,
         ``"binary_cross_entropy"``, ``"hinge"``, one of the classes of these names, or an object with
@@ -64,12 +67,14 @@ class Network:
     ----------
     params : ndarray, shape (n_params,)
         Live view of all parameters, in the layout and order of torch's ``nn.Sequential``: for each layer W (out, in),
-        then b.
+        then b; for each norm gamma, then beta.
     weights, biases : tuple of ndarray
-        Live views of them, (out, in) and (out,); None for the bias of a layer that has none. Writing to a view changes
-        the network.
-    layers : tuple of Dense
-        One per layer of weights, activations resolved.
+        Live views of them for each of `layers`, (out, in) and (out,); gamma and beta (out,) of a norm; None for what a
+        layer has not. Writing to a view changes the network.
+    running_means, running_vars : tuple of ndarray
+        Live views of the statistics (out,) that each :class:`BatchNorm` keeps for evaluation; None for other layers.
+    layers : tuple of Dense, Activation, Dropout, LayerNorm and BatchNorm
+        Ints as `Dense`, activations resolved.
 
     Raises
     ------
@@ -88,9 +93,11 @@ class Network:
     """
 
     params: NDArray[Any]
-    weights: tuple[NDArray[Any], ...]
+    weights: tuple[NDArray[Any] | Any, ...]  # None for layers without
     biases: tuple[NDArray[Any] | None, ...]
-    layers: tuple[Dense, ...]
+    running_means: tuple[NDArray[Any] | None, ...]
+    running_vars: tuple[NDArray[Any] | None, ...]
+    layers: tuple[Layer, ...]
     n_inputs: int
     n_outputs: int
     dtype: np.dtype[Any]
@@ -103,7 +110,7 @@ class Network:
 
     def __init__(
         self,
-        layers: Sequence[int | Dense],
+        layers: Sequence[int | Layer],
         *,
         activation: str | Sequence[str] = "relu",
         output: str | None = None,
@@ -118,21 +125,24 @@ class Network:
         dtype = checks.dtype("dtype", dtype)
         losses.check_range(objective, dtype)
         self._describe(
-            layers_.input_count(layers),
-            layers_.resolve(layers, activation, output, objective, bias, init),
+            chain.input_count(layers),
+            chain.resolve(layers, activation, output, objective, bias, init),
             objective,
             dtype,
             checks.seed("seed", seed),
             checks.threads("threads", threads),
         )
         self._rng = np.random.default_rng(self.seed)
-        starts = []
-        n_inputs = self.n_inputs
-        for layer in self.layers:
-            starts.append(layers_.initial_weights(layer, n_inputs, self._rng))
-            n_inputs = layer.units
+        starts = list(chain.starts(self.n_inputs, self.layers, self._rng))
         self._build()
+        for variances in self.running_vars:
+            if variances is not None:
+                variances[:] = 1
+        if any(isinstance(layer, layers_.Dropout) for layer in self.layers):
+            self._engine.set_masks(int(self._rng.integers(1 << 63)), 0)
         for weight, start in zip(self.weights, starts, strict=True):
+            if weight is None:
+                continue
             with np.errstate(over="ignore"):
                 weight[...] = start
             if not data.all_finite(weight):
@@ -147,36 +157,40 @@ class Network:
 
     def _describe(self, n_inputs, layers, objective, dtype, seed, threads):
         self.__dict__.update(
-            n_inputs=n_inputs, layers=layers, n_outputs=layers[-1].units, objective=objective, dtype=dtype, seed=seed,
-            threads=threads, optimizer=None, history=None,
+            n_inputs=n_inputs, layers=layers, n_outputs=chain.widths(n_inputs, layers)[-1], objective=objective,
+            dtype=dtype, seed=seed, threads=threads, optimizer=None, history=None,
         )  # fmt: skip
 
     def _build(self):
         """Makes the engine and the views, parameters zero."""
         core_loss = self.objective if isinstance(self.objective, losses.Loss) else losses.GivenDelta()
-        sizes = [self.n_inputs, *(layer.units for layer in self.layers)]
+        sizes = chain.widths(self.n_inputs, self.layers)
         self._engine = config.engine_module(self.dtype).Engine(
             sizes,
             [layers_.ACTIVATIONS.index(layer.activation) for layer in self.layers],
-            [layer.bias for layer in self.layers],
+            [shapes[1] is not None for shapes in (layer.shapes(1) for layer in self.layers)],
             core_loss.code,
             core_loss.parameter,
             core_loss.from_logits,
+            [layers_.KINDS.index(type(layer)) for layer in self.layers],
+            [(layer.setting, layer.momentum) for layer in self.layers],
         )
         self._engine.set_threads(cpus.default_threads() if self.threads is None else self.threads)
         self._core_loss = core_loss
         params = np.asarray(self._engine.parameters)
-        weights, biases, at = [], [], 0
-        for n_in, layer in zip(sizes, self.layers):  # noqa: B905 (sizes has one more: the outputs)
-            weights.append(params[at : at + layer.units * n_in].reshape(layer.units, n_in))
-            at += layer.units * n_in
-            biases.append(params[at : at + layer.units] if layer.bias else None)
-            at += layer.units if layer.bias else 0
-        self.__dict__.update(params=params, weights=tuple(weights), biases=tuple(biases))
+        pairs = [layer.shapes(n) for n, layer in zip(sizes, self.layers)]  # noqa: B905 (one more: the outputs)
+        views = state.views(params, [shape for pair in pairs for shape in pair])
+        running = np.asarray(self._engine.running)
+        kept = [(n,) if isinstance(layer, layers_.BatchNorm) else None for n, layer in zip(sizes, self.layers)]  # noqa: B905
+        statistics = state.views(running, [shape for shape in kept for _ in range(2)])
+        self.__dict__.update(
+            params=params, weights=views[::2], biases=views[1::2], running_means=statistics[::2],
+            running_vars=statistics[1::2],
+        )  # fmt: skip
 
     @property
     def n_params(self) -> int:
-        """Number of parameters, weights and biases together."""
+        """Number of parameters, weights and biases together, gamma and beta of norms among them."""
         return self._engine.n_parameters
 
     def predict(self, X: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -219,10 +233,12 @@ class Network:
             out[...] = target
         return out
 
-    def _pass(self, X, y, sample_weight):
+    def _pass(self, X, y, sample_weight, training=False):
         """What the engine takes for one pass over all of X: arrays, rows, and what the weights sum to."""
         X = data.inputs(X, self.n_inputs, self.dtype)
         n = X.shape[0]
+        if training:
+            chain.refuse_one_row(self.layers, n, "X")
         targets = data.targets(y, n, self.n_outputs, self.objective, self.dtype)
         if sample_weight is None:
             return X, targets, None, n, float(n)
@@ -230,10 +246,14 @@ class Network:
             raise ValueError("sample_weight: expected None with a loss object of one's own, which weighs rows itself")
         return X, targets, data.sample_weights(sample_weight, n, self.dtype), n, float(n)
 
-    def _delta_of_custom_loss(self, X, targets):
-        return losses.value_and_delta(self.objective, self.predict(X), targets)
+    def _delta_of_custom_loss(self, X, targets, training=False):
+        outputs = np.empty((len(X), self.n_outputs), self.dtype)
+        self._engine.predict(X, outputs, len(X), training)
+        return losses.value_and_delta(self.objective, outputs, targets)
 
-    def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def loss(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, training: bool = False
+    ) -> float:
         """Mean loss over the rows of X; with weights ``sum(w l) / sum(w)``.
 
         Parameters
@@ -243,22 +263,32 @@ class Network:
             Targets, of the shape and kind that the loss takes.
         sample_weight : array_like, shape (n,), optional
             Not negative, not all zero.
+        training : bool
+            Whether as in a step of `fit`: dropout drops what it will drop in the next one, batch norms take the mean
+            and variance of all rows of X. Nothing of the network changes.
 
         Returns
         -------
         float
         """
-        X, targets, weights, _, _ = self._pass(X, y, sample_weight)
-        return self._loss(X, targets, weights)
+        training = checks.boolean("training", training)
+        X, targets, weights, _, _ = self._pass(X, y, sample_weight, training)
+        return self._loss(X, targets, weights, training)
 
     def loss_and_grad(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, out: NDArray[Any] | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        out: NDArray[Any] | None = None,
+        *,
+        training: bool = False,
     ) -> tuple[float, NDArray[Any]]:
         """The loss and its gradient by all parameters.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, training
             As in :meth:`loss`.
         out : ndarray, shape (n_params,), optional
             Of the net's dtype, C-contiguous; overwritten with the gradient. It may share memory with the arrays given
@@ -271,12 +301,13 @@ class Network:
             In the order of ``params``: a new array, or `out`.
         """
         arrays = type(X) is type(y) is np.ndarray and (out is None or type(out) is np.ndarray)
-        if arrays and sample_weight is None and self._core_loss.takes_any_number:
+        if arrays and sample_weight is None and training is False and self._core_loss.takes_any_number:
             ready = np.empty(self.n_params, self.dtype) if out is None else out
             loss = self._engine.loss_and_grad_ready(X, y, ready, self._core_loss.code)
             if loss is not None:
                 return loss, ready
-        X, targets, weights, n, total = self._pass(X, y, sample_weight)
+        training = checks.boolean("training", training)
+        X, targets, weights, n, total = self._pass(X, y, sample_weight, training)
         shape = (self.n_params,)
         if out is None:
             out = gradient = np.empty(shape, self.dtype)
@@ -285,30 +316,32 @@ class Network:
             gradient = data.apart(out, X, targets, weights, self.params)
         value = None
         if self._core_loss.code == losses.GivenDelta.code:
-            value, targets = self._delta_of_custom_loss(X, targets)
+            value, targets = self._delta_of_custom_loss(X, targets, training)
             total = 1.0
-        loss = self._engine.loss_and_grad(X, targets, weights, n, total, self._core_loss.code_for(targets), gradient)
+        code = self._core_loss.code_for(targets)
+        loss = self._engine.loss_and_grad(X, targets, weights, n, total, code, gradient, training)
         if gradient is not out:
             out[...] = gradient
         return (loss if value is None else value), out
 
-    def input_grad(self, X: ArrayLike, y: ArrayLike) -> NDArray[Any]:
+    def input_grad(self, X: ArrayLike, y: ArrayLike, *, training: bool = False) -> NDArray[Any]:
         """dL/dX, the gradient of the mean loss by the inputs, of the shape of X.
 
         Parameters
         ----------
-        X, y
+        X, y, training
             As in :meth:`loss`.
 
         Returns
         -------
         ndarray, shape (n, in)
         """
-        X, targets, weights, n, total = self._pass(X, y, None)
+        training = checks.boolean("training", training)
+        X, targets, weights, n, total = self._pass(X, y, None, training)
         if self._core_loss.code == losses.GivenDelta.code:
-            targets, total = self._delta_of_custom_loss(X, targets)[1], 1.0
+            targets, total = self._delta_of_custom_loss(X, targets, training)[1], 1.0
         out = np.empty(X.shape, self.dtype)
-        self._engine.input_grad(X, targets, weights, n, total, self._core_loss.code_for(targets), out)
+        self._engine.input_grad(X, targets, weights, n, total, self._core_loss.code_for(targets), out, training)
         return out
 
     def fit(
@@ -498,12 +531,12 @@ class Network:
             report[name] = function(outputs, targets, self)
         return report
 
-    def _loss(self, X, targets, weights=None):
+    def _loss(self, X, targets, weights=None, training=False):
         """The mean loss, for data that has come through the door."""
         if self._core_loss.code == losses.GivenDelta.code:
-            return self._delta_of_custom_loss(X, targets)[0]
+            return self._delta_of_custom_loss(X, targets, training)[0]
         n = X.shape[0]
-        return self._engine.loss(X, targets, weights, n, float(n), self._core_loss.code_for(targets))
+        return self._engine.loss(X, targets, weights, n, float(n), self._core_loss.code_for(targets), training)
 
     def gradcheck(
         self,
@@ -642,6 +675,6 @@ class Network:
         state.restore(self, saved)
 
     def __repr__(self):
-        chain = " - ".join([str(self.n_inputs), *(f"{layer.units} {layer.activation}" for layer in self.layers)])
+        layers = " - ".join(map(str, (self.n_inputs, *self.layers)))
         loss = getattr(self.objective, "name", type(self.objective).__name__)
-        return f"<Network {chain}, {loss}, {self.dtype.name}, {self.n_params} parameters>"
+        return f"<Network {layers}, {loss}, {self.dtype.name}, {self.n_params} parameters>"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import chain as chain_
 from . import checks, data, description, losses, state
 from .description import expect
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_DESCRIPTION = 1 << 20  # bytes: some 10,000 layers
 HEADER = 128  # bytes of NumPy's header before the numbers, for every shape that occurs here
-ARRAYS = ("params", *state.VECTORS)
+ARRAYS = ("params", "running", *state.VECTORS)
 ALWAYS = ("first", "second")  # with an optimiser; the others where they have numbers
 PIECE = 1 << 20  # bytes read at a time: of an array, and of the archive's directory the most
 
@@ -32,7 +33,7 @@ def save(net, path, optimizer):
     kept = state.of(net)
     if not optimizer:
         kept["optimizer"] = kept["optimizer_state"] = None
-    arrays = {"params": kept["params"]}
+    arrays = {"params": kept["params"]} | ({"running": kept["running"]} if len(kept["running"]) else {})
     if kept["optimizer"] is not None:
         vectors = {name: kept["optimizer_state"][name] for name in state.VECTORS}
         arrays |= {name: vector for name, vector in vectors.items() if name in ALWAYS or vector.size}
@@ -162,9 +163,13 @@ def read(file, loss):
         read_array(archive, "description", text)
         described = description.parsed(text.tobytes())
         n_inputs, chain, dtype = description.shape_of(described)
-        check_size("params", sizes.get("params", 0), n_parameters(n_inputs, chain), dtype)  # before memory is taken
+        # before memory is taken
+        check_size("params", sizes.get("params", 0), chain_.n_parameters(n_inputs, chain), dtype)
+        check_size("running", sizes.get("running", HEADER), chain_.n_running(n_inputs, chain), dtype)
         net = description.bare_network(described, n_inputs, chain, dtype, loss)
         arrays = {"params": np.asarray(net._engine.parameters)}
+        if chain_.n_running(n_inputs, chain):
+            arrays["running"] = np.asarray(net._engine.running)
         if net.optimizer is not None:
             vectors = {name: np.asarray(getattr(net._engine, name)) for name in state.VECTORS}
             arrays |= {name: vector for name, vector in vectors.items() if name in ALWAYS or vector.size}
@@ -174,6 +179,9 @@ def read(file, loss):
         for name, array in arrays.items():
             read_array(archive, name, array)
             check_numbers(name, array)
+        for k, variances in enumerate(net.running_vars):
+            fine = variances is None or variances.min() >= 0
+            expect(fine, f"running: expected variances, got less than 0 in layer {k}")
     return net
 
 
@@ -189,15 +197,6 @@ def member_sizes(archive, file_size):
         sizes[name] = member.file_size
     expect(sum(sizes.values()) <= file_size, f"arrays of {sum(sizes.values())} bytes in a file of {file_size}")
     return sizes
-
-
-def n_parameters(n_inputs, chain):
-    """Of the layers one after the other; Python's integers, for the numbers may be anything yet."""
-    total = 0
-    for layer in chain:
-        total += layer.units * (n_inputs + layer.bias)
-        n_inputs = layer.units
-    return total
 
 
 def check_size(name, size, length, dtype):

@@ -1,10 +1,10 @@
 """Everything a network consists of, as a dict: what is pickled and copied."""
 
+import dataclasses
+import math
 import pickle
 
 import numpy as np
-
-from .layers import Dense
 
 # The state of an optimiser, by the names of the engine's attributes. A vector that a kind does not need has no numbers.
 VECTORS = ("first", "second", "third")
@@ -26,6 +26,8 @@ def of(net):
         "seed": net.seed,
         "threads": net.threads,
         "params": np.array(engine.parameters),
+        "running": np.array(engine.running),
+        "masks": (engine.mask_key, engine.draws),
         "optimizer": optimizer,
         "optimizer_state": kept,
         "history": None if net.history is None else net.history.copy(),
@@ -41,6 +43,9 @@ def restore(net, state):
     net._rng.bit_generator.state = state["rng"]
     net._build()
     net.params[:] = state["params"]
+    if "masks" in state:  # not in what was pickled before there were layers other than Dense
+        np.asarray(net._engine.running)[:] = state["running"]
+        net._engine.set_masks(*state["masks"])
     net.__dict__["history"] = state["history"]
     if state["optimizer"] is not None:
         net._set_optimizer(state["optimizer"], fresh=True)
@@ -53,10 +58,20 @@ def restore(net, state):
 
 def picklable(layer):
     """layer, without an init that cannot be pickled (a lambda): the weights that it made are kept anyway."""
-    if not callable(layer.init):
+    if not callable(getattr(layer, "init", None)):
         return layer
     try:
         pickle.dumps(layer.init)
     except Exception:  # pickle raises all sorts
-        return Dense(layer.units, layer.activation, bias=layer.bias)
+        return dataclasses.replace(layer, init="auto")
     return layer
+
+
+def views(flat, shapes):
+    """Views of a flat vector in these shapes, one after another; None for None."""
+    found, at = [], 0
+    for shape in shapes:
+        end = at + (0 if shape is None else math.prod(shape))
+        found.append(None if shape is None else flat[at:end].reshape(shape))
+        at = end
+    return tuple(found)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import checks, data, formulas, losses
+from . import chain, checks, data, formulas, losses
+from .layers import BatchNorm, Dense
 
 LINE = 120
 LONGEST_HEAD = 60  # a longer formula gets a line of its own, so that it does not push all numbers to the right
@@ -36,6 +37,9 @@ class Trace:
       then ``dL/dx``. What a layer passes back, W^T dL/dy, is the ``dL/dz`` of the layer below.
 
     A layer without bias has no ``bk`` and no ``dL/dbk``. ``dzk/dyk`` is the vector h'(y), of softmax the Jacobian.
+    Layers other than `Dense` are those of evaluation. An `Activation` has no ``yk``: its y is its x. A `Dropout` has
+    but ``zk`` and ``dL/dzk``. Norms have ``gk`` (``net.weights[k - 1]``), ``bk``, ``nk``, the normalised x, and their
+    partials; a `BatchNorm` also the running mean ``mk`` and variance ``vk``, as given.
     Losses that are computed from logits give dL/dy of the last layer directly, without its ``dL/dzk`` and ``dzk/dyk``.
 
     Parameters
@@ -103,10 +107,11 @@ class Trace:
             label = int(t) if t.dtype.kind == "i" else None
             name = losses.CODES[net._core_loss.code_for(targets)]
             of_t = formulas.of_target(net.objective, label, net.n_outputs)
-            of_loss, of_delta = formulas.of_loss(net.objective, name, net.layers, label)
+            of_loss, of_delta = formulas.of_loss(net.objective, name, net.layers, net.n_outputs, label)
         from_logits = net._core_loss.from_logits
-        forward = list(formulas.forward(net.layers))
-        backward = list(formulas.backward(net.layers, net.n_inputs, of_delta, from_logits))
+        widths = chain.widths(net.n_inputs, net.layers)
+        forward = list(formulas.forward(net.layers, widths))
+        backward = list(formulas.backward(net.layers, widths, of_delta, from_logits))
 
         shapes = [(net.n_outputs,), *(shape for *_, shape in forward + backward)]
         numbers = np.empty(sum(map(math.prod, shapes)), net.dtype)
@@ -124,7 +129,8 @@ class Trace:
         ]
         self.arrays = {step.name: step.array for step in self._steps}
         self.formulas = {step.name: step.formula for step in self._steps}
-        logits = f"y{len(net.layers)}"
+        last = len(net.layers)
+        logits = f"y{last}" if isinstance(net.layers[-1], Dense) else formulas.input_of(last)
         self._net = repr(net)
         self._titles = {
             "given": "Given",
@@ -132,8 +138,9 @@ class Trace:
             "backward": "Backward"
             + (f" (the loss comes from {logits}, and dL/d{logits} in one step)" if from_logits else ""),
         }
-        biased = any(layer.bias for layer in net.layers)
-        self._update = "W <- W - alpha dL/dW" + (",  b <- b - alpha dL/db" if biased else "")
+        partials = {step.name[: len("dL/dW")] for step in self._steps if step.part == "backward"}
+        updated = [letter for letter in "Wgb" if f"dL/d{letter}" in partials]
+        self._update = ",  ".join(f"{letter} <- {letter} - alpha dL/d{letter}" for letter in updated)
 
     def text(self, *, precision=6, threshold=40):
         """The trace as lines of name, formula, shape and numbers.
@@ -227,7 +234,11 @@ def cut(numbers, shapes):
 
 def parameters(net):
     """Steps of W1, b1, W2, ..."""
-    for k, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
-        yield Step("given", f"W{k + 1}", f"net.weights[{k}]", W.copy())
-        if b is not None:
-            yield Step("given", f"b{k + 1}", f"net.biases[{k}]", b.copy())
+    for k, layer in enumerate(net.layers):
+        arrays = [("W" if isinstance(layer, Dense) else "g", "weights"), ("b", "biases")]
+        if isinstance(layer, BatchNorm):
+            arrays += [("m", "running_means"), ("v", "running_vars")]
+        for letter, name in arrays:
+            array = getattr(net, name)[k]
+            if array is not None:
+                yield Step("given", f"{letter}{k + 1}", f"net.{name}[{k}]", array.copy())

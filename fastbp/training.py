@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import checks, class_weights, data, losses, metrics, optimizers
+from . import chain, checks, class_weights, data, losses, metrics, optimizers
 from .callbacks import Callback
 from .errors import DivergedError
 from .history import History, Progress
@@ -116,6 +116,11 @@ def check_parameters(net):
     if not data.all_finite(params):
         at = int(np.flatnonzero(~np.isfinite(params))[0])
         raise DivergedError(f"params: expected finite parameters to train from, got {params[at]} at index {at}")
+    for name in ("running_means", "running_vars"):
+        for k, statistics in enumerate(getattr(net, name)):
+            if statistics is not None and not data.all_finite(statistics):
+                bad = statistics[~np.isfinite(statistics)][0]
+                raise DivergedError(f"{name}[{k}]: expected finite statistics to train from, got {bad}")
 
 
 def validation_pair(validation_data):
@@ -189,6 +194,8 @@ def epoch_of(net, X, targets, weights, batch_size, shuffle):
     """A function of the epoch's number that trains one epoch and returns its loss."""
     n = X.shape[0]
     batch_size = min(batch_size, n)
+    last = n % batch_size or batch_size
+    chain.refuse_one_row(net.layers, last, f"batch_size: the last of {n} rows in batches of {batch_size}")
 
     def stream(number):
         order = net._rng.permutation(n) if shuffle else np.arange(n)
@@ -215,9 +222,10 @@ def streamed_epoch(net, source, number):
     for k, (X, y, weights, numbers) in enumerate(source):
         X, targets = converted_batch(net, X, y, numbers, f"batch {k + 1} of epoch {number + 1}")
         n = X.shape[0]
+        chain.refuse_one_row(net.layers, n, f"X: batch {k + 1} of epoch {number + 1}")
         loss = None
         if is_custom(net):
-            loss, targets = net._delta_of_custom_loss(X, targets)
+            loss, targets = net._delta_of_custom_loss(X, targets, training=True)
             if not np.isfinite(loss):
                 raise diverged(net, number, k)
         batch_loss, refused = net._engine.train(X, targets, weights, None, n, n, net._core_loss.code_for(targets))

@@ -3,17 +3,23 @@
 # Where there are enough rows, a part takes rows of its own from the inputs through the whole net to the loss; where there
 # are few, it takes outputs of one layer after another. The weights' gradient is cut by its elements, each of which is a
 # sum over all rows of the block in their order.
+#
+# A batch norm in training needs all rows of the batch: the block is the batch then, rows go as far as the batch norm, which
+# is cut by panels of features, and on from there.
 
 from clock cimport Clock, lap, GATHER, FORWARD, LOSS, WEIGHT_GRADIENT, INPUT_GRADIENT
 from simd cimport real, vec, VL, v_load_first, v_store_first, v_zero
-from names cimport SOFTMAX
-from plan cimport GROUP, MAX_BLOCK_ROWS, Layer, Plan, are_few, blocks, least, panels, slivers, threads_for_vectors
+from names cimport DENSE, SOFTMAX
+from plan cimport (GROUP, MAX_BLOCK_ROWS, Layer, Plan, are_few, blocks, least, of_whole_batch, panels, slivers,
+                   threads_for_vectors)
 from team cimport Pool, share
 from data cimport Data, take_inputs, take_targets
 from pack cimport pack_weights, unpack_rows
 from activations cimport softmax
-from forward cimport activation_of, few_rows_forward, forward, forward_outputs, layer_input
+from between cimport in_place
+from forward cimport activation_of, few_rows_forward, forward_layer, forward_outputs, layer_input
 from losses cimport loss_and_delta
+from norms cimport batch_norm, batch_norm_slope
 from backward cimport (bias_gradient, few_rows_input_gradient, input_gradient, through_activation, through_panels,
                        weight_gradient)
 
@@ -23,7 +29,8 @@ cdef struct Block:
     const real *parameters
     const Data *data
     real *arena
-    long first              # row of the order at which it begins
+    long batch              # row of the order at which its batch begins
+    long first              # and it itself
     long rows
     double scale            # what multiplies the loss of each row, beside its weight
     bint to_loss            # the loss is wanted, else the outputs
@@ -35,6 +42,7 @@ cdef struct Block:
     bint few                # rows of the batch, so that weights are not packed
     # of the region under way
     bint by_rows            # a part takes rows, else outputs
+    int begin, end          # layers that these rows go through
     int layer
     real *delta             # panels of dL/dy of the layer
     real *dx                # panels of its dL/dx, which become dL/dy of the layer below
@@ -48,12 +56,13 @@ cdef inline Block make_block(const Plan *plan, const Pool *pool, const real *par
     block.parameters = parameters
     block.data = data
     block.arena = arena
-    block.first = block.rows = 0
+    block.batch = block.first = block.rows = 0
     block.scale = 1
     block.to_loss = block.to_delta = block.to_inputs = False
     block.outputs = block.gradient = NULL
     block.by_rows = block.resume = block.few = False
-    block.layer = 0
+    block.begin = block.layer = 0
+    block.end = plan.n_layers
     block.delta = block.dx = NULL
     return block
 
@@ -104,14 +113,24 @@ cdef inline void give_rows(const Block *block, long row, long rows) noexcept nog
 
 
 cdef inline void forward_rows(const Block *block, long row, long rows, Clock *clock) noexcept nogil:
-    """Rows from the inputs to the loss, or to the outputs."""
-    take_rows(block, row, rows)
-    lap(clock, GATHER)
-    forward(block.plan, block.parameters, block.arena, row, rows, block.few,
-            block.to_loss and block.plan.from_logits)
+    """Rows from the inputs to the loss, or to the outputs; or that part of the way which lies in this segment."""
+    cdef const Plan *plan = block.plan
+    cdef int l, activation
+    if block.begin == 0:
+        take_rows(block, row, rows)
+        lap(clock, GATHER)
+    for l in range(block.begin, block.end):
+        activation = activation_of(plan, l, block.to_loss and plan.from_logits)
+        if plan.layers[l].kind == DENSE:
+            forward_layer(plan, &plan.layers[l], activation, layer_input(plan, block.arena, l), block.parameters,
+                          block.arena, row, rows, block.few)
+        else:
+            plan.forward_between(plan, block.parameters, block.arena, l, activation, row, rows,
+                                 block.first + row - block.batch)
     lap(clock, FORWARD)
-    give_rows(block, row, rows)
-    lap(clock, LOSS)
+    if block.end == plan.n_layers:
+        give_rows(block, row, rows)
+        lap(clock, LOSS)
 
 
 cdef inline void rows_part(void *argument, int part, int parts) noexcept nogil:
@@ -157,13 +176,39 @@ cdef inline void give_part(void *argument, int part, int parts) noexcept nogil:
     give_rows(<const Block *>argument, 0, (<const Block *>argument).rows)
 
 
+cdef inline void batch_norm_part(void *argument, int part, int parts) noexcept nogil:
+    """Panels of a batch norm, of all rows of the batch."""
+    cdef const Block *block = <const Block *>argument
+    cdef const Layer *layer = &block.plan.layers[block.layer]
+    cdef long n = panels(layer.outputs)
+    batch_norm(block.plan, layer, block.parameters, layer_input(block.plan, block.arena, block.layer), block.arena,
+               block.rows, share(n, part, parts), share(n, part + 1, parts))
+
+
+cdef inline void segments_forward(Block *block) noexcept nogil:
+    """Rows as far as the next batch norm, the batch norm, and so on."""
+    cdef const Plan *plan = block.plan
+    block.begin = 0
+    for block.end in range(plan.n_layers):
+        if of_whole_batch(plan, block.end):
+            block.pool.run(rows_part, block, plan.threads)
+            block.layer = block.end
+            block.pool.run(batch_norm_part, block, plan.threads)
+            block.begin = block.end + 1
+    block.end = plan.n_layers
+    block.pool.run(rows_part, block, plan.threads)
+
+
 cdef inline void block_forward(Block *block, long first, long rows) noexcept nogil:
     """The block of rows that is next, forward as far as wanted."""
     cdef const Plan *plan = block.plan
     cdef int l
     block.first = first
     block.rows = rows
-    block.by_rows = blocks(rows, GROUP) >= plan.threads
+    block.by_rows = blocks(rows, GROUP) >= plan.threads or not plan.all_dense
+    if plan.whole_batch:
+        segments_forward(block)
+        return
     if block.by_rows:
         block.pool.run(rows_part, block, plan.threads)
         return
@@ -194,16 +239,24 @@ cdef inline void layer_weights(const Block *block, int l, const real *delta, lon
     """dL/db and dL/dW of layer l out of its dL/dy, summed over rows row .. row + rows - 1; delta from row 0."""
     cdef const Plan *plan = block.plan
     cdef const Layer *layer = &plan.layers[l]
+    if layer.kind != DENSE:
+        plan.weights_between(plan, block.arena, l, delta, row, rows, resume, gradient, part, parts)
+        return
     if layer.bias >= 0:
         bias_gradient(layer, delta + row * VL, plan.stride, rows, resume, gradient + layer.bias, part, parts)
     weight_gradient(layer, delta + row * VL, layer_input(plan, block.arena, l) + row * VL, plan.stride, rows, resume,
                     gradient + layer.weight, part, parts)
 
 
-cdef inline void layer_rows(const Block *block, int l, const real *delta, real *dx, long row, long rows) noexcept nogil:
-    """dL/dx of layer l, which is dL/dz of the layer below, and through the activation there: dL/dy."""
+cdef inline void layer_rows(const Block *block, int l, real *delta, real *dx, long row, long rows) noexcept nogil:
+    """dL/dx of layer l, which is dL/dz of the layer below, and through the activation there: dL/dy. In dx, or in delta
+    where the layer works in_place."""
     cdef const Layer *layer = &block.plan.layers[l]
-    if block.few:
+    if layer.kind != DENSE:
+        block.plan.backward_between(block.plan, block.parameters, block.arena, l, delta, dx, row, rows)
+        if in_place(layer):
+            dx = delta
+    elif block.few:
         few_rows_input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, rows, 0, 1)
     else:
         input_gradient(block.plan, layer, block.arena, delta, dx, row, rows, 0, slivers(layer.inputs))
@@ -246,6 +299,18 @@ cdef inline void slope_part(void *argument, int part, int parts) noexcept nogil:
     through_activation(block.plan, &block.plan.layers[block.layer - 1], block.arena, block.dx, 0, block.rows)
 
 
+cdef inline void batch_norm_slope_part(void *argument, int part, int parts) noexcept nogil:
+    """All partials of panels of a batch norm, of all rows of the batch; softmax below it is left to the caller."""
+    cdef const Block *block = <const Block *>argument
+    cdef const Plan *plan = block.plan
+    cdef const Layer *layer = &plan.layers[block.layer]
+    cdef long begin = share(panels(layer.outputs), part, parts), end = share(panels(layer.outputs), part + 1, parts)
+    batch_norm_slope(plan, layer, block.parameters, block.arena, layer_input(plan, block.arena, block.layer), block.delta,
+                     block.dx, block.rows, block.gradient, begin, end)
+    if block.layer > 0 and plan.layers[block.layer - 1].activation != SOFTMAX:
+        through_panels(plan, &plan.layers[block.layer - 1], block.arena, block.dx, 0, block.rows, begin, end)
+
+
 cdef inline const real *block_backward(Block *block) noexcept nogil:
     """All partials of the block, layer after layer from the last. Returns the panels of dL/dx of the first if wanted."""
     cdef const Plan *plan = block.plan
@@ -255,9 +320,16 @@ cdef inline const real *block_backward(Block *block) noexcept nogil:
     block.dx = block.delta + plan.delta_size
     for l in range(plan.n_layers - 1, -1, -1):
         block.layer = l
-        block.pool.run(layer_part, block, plan.threads)
-        if l > 0 and not block.by_rows and (block.few or plan.layers[l - 1].activation == SOFTMAX):
-            block.pool.run(slope_part, block, 1)
+        if of_whole_batch(plan, l):
+            block.pool.run(batch_norm_slope_part, block, plan.threads)
+            if l > 0 and plan.layers[l - 1].activation == SOFTMAX:
+                block.pool.run(slope_part, block, 1)
+        else:
+            block.pool.run(layer_part, block, plan.threads)
+            if l > 0 and not block.by_rows and (block.few or plan.layers[l - 1].activation == SOFTMAX):
+                block.pool.run(slope_part, block, 1)
+        if in_place(&plan.layers[l]):
+            continue
         spare = block.delta
         block.delta = block.dx
         block.dx = spare
@@ -292,6 +364,8 @@ cdef inline void whole_part(void *argument, int part, int parts) noexcept nogil:
             if l > 0:
                 layer_rows(block, l, delta, dx, row, rows)
                 lap(clock, INPUT_GRADIENT)
+            if in_place(&plan.layers[l]):
+                continue
             spare = delta
             delta = dx
             dx = spare

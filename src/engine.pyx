@@ -14,10 +14,11 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThread_release_lock, WAIT_LOCK
 from libc.string cimport memset
 
+from between cimport backward_between, forward_between, weights_between
 from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES
 from data cimport Data, finite_in_parts, per_row, take_inputs, take_targets
-from names cimport ADAGRAD
+from names cimport ADAGRAD, BATCH_NORM, DENSE, DROPOUT, LAYER_NORM
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from online cimport load_rows, online_step, store_rows, trains_by_row
 from optimizers cimport Optimizer, chunk_size, largest, numbers_of_first, numbers_of_second, numbers_of_third
@@ -251,11 +252,12 @@ cdef class Scratch:
         self.announced = False
         self.plan.threads = 1
 
-    cdef void prepare(self, long rows, int threads, bint by_row=False) except *:
+    cdef void prepare(self, long rows, int threads, bint by_row=False, bint whole_batch=False) except *:
         """Places the buffers for passes of `rows` rows by up to so many threads; memory only grows."""
-        rows = block_rows(rows, threads)
-        if self.plan.block_rows == rows and self.plan.by_row == by_row:
+        rows = rows if whole_batch else block_rows(rows, threads)
+        if self.plan.block_rows == rows and self.plan.by_row == by_row and self.plan.whole_batch == whole_batch:
             return
+        self.plan.whole_batch = whole_batch
         make_plan(&self.plan, rows, by_row)
         if self.plan.size > self.capacity:
             self.grow()
@@ -292,8 +294,13 @@ cdef class Engine:
         delta of Huber, q of the quantile loss, label smoothing of cross-entropy.
     from_logits : bool
         The loss is computed from y of the last layer, before its activation.
+    kinds : sequence of int, optional
+        Codes of names.pxd, one per layer; None: all are Dense.
+    settings : sequence of (float, float), optional
+        For each layer p or eps, and the momentum of a batch norm.
     """
     cdef readonly Buffer parameters
+    cdef readonly Buffer running    # statistics of the batch norms: for each its means, then its variances
     cdef Buffer gradient
     cdef readonly Buffer first
     cdef readonly Buffer second
@@ -303,6 +310,9 @@ cdef class Engine:
     cdef readonly long n_inputs
     cdef readonly long n_outputs
     cdef readonly long n_parameters
+    cdef readonly unsigned long long mask_key   # of dropout's masks
+    cdef readonly unsigned long long draws      # steps that drew masks so far
+    cdef bint has_batch_norm, has_dropout
     cdef tuple recipe
     cdef Clock *clock           # NULL but in `profile`
     cdef int threads            # that a call may use
@@ -313,12 +323,18 @@ cdef class Engine:
     cdef bint writing
     cdef long generation        # `forks` when the four above were last known to be right
 
-    def __cinit__(self, sizes, activations, biases, int loss, double loss_parameter, bint from_logits):
+    def __cinit__(self, sizes, activations, biases, int loss, double loss_parameter, bint from_logits, kinds=None,
+                  settings=None):
         self.gate = take_lock()
         if self.gate == NULL:
             raise MemoryError("no memory for a lock")
         self.generation = forks
-        self.recipe = (tuple(sizes), tuple(activations), tuple(biases), loss, loss_parameter, from_logits)
+        kinds = (DENSE,) * len(activations) if kinds is None else tuple(kinds)
+        settings = ((0.0, 0.0),) * len(kinds) if settings is None else tuple(settings)
+        self.recipe = (tuple(sizes), tuple(activations), tuple(biases), loss, loss_parameter, from_logits, kinds, settings)
+        self.has_batch_norm = BATCH_NORM in kinds
+        self.has_dropout = DROPOUT in kinds
+        self.running = Buffer(sum([2 * n for n, kind in zip(sizes, kinds) if kind == BATCH_NORM]))
         self.n_inputs = sizes[0]
         self.n_outputs = sizes[len(sizes) - 1]
         self.own = self.new_scratch()
@@ -332,23 +348,36 @@ cdef class Engine:
             give_lock_back(self.gate)
 
     cdef Scratch new_scratch(self):
-        sizes, activations, biases, loss, loss_parameter, from_logits = self.recipe
+        sizes, activations, biases, loss, loss_parameter, from_logits, kinds, settings = self.recipe
         cdef Scratch scratch = Scratch(len(activations))
         cdef Plan *plan = &scratch.plan
         cdef Layer *layer
-        cdef long offset = 0
+        cdef long offset = 0, running = 0
         cdef int l
         plan.loss = loss
         plan.loss_parameter = <double>loss_parameter    # straight to `real` would go through float in both dtypes
         plan.from_logits = from_logits
+        plan.all_dense = True
+        plan.forward_between = &forward_between
+        plan.weights_between = &weights_between
+        plan.backward_between = &backward_between
+        plan.running = self.running.data
         for l in range(plan.n_layers):
             layer = &plan.layers[l]
             layer.inputs = sizes[l]
             layer.outputs = sizes[l + 1]
             layer.activation = activations[l]
+            layer.kind = kinds[l]
+            layer.setting, layer.momentum = settings[l]
             layer.weight = offset
-            offset += layer.inputs * layer.outputs
             layer.bias = -1
+            if layer.kind == DENSE:
+                offset += layer.inputs * layer.outputs
+            else:
+                plan.all_dense = False
+                offset += layer.outputs if layer.kind == LAYER_NORM or layer.kind == BATCH_NORM else 0
+            layer.running = running
+            running += 2 * layer.outputs if layer.kind == BATCH_NORM else 0
             if biases[l]:
                 layer.bias = offset
                 offset += layer.outputs
@@ -376,8 +405,8 @@ cdef class Engine:
         """What a call asks the pool for: another thread where it has enough to do."""
         return <int>least(self.threads, rows * self.work // WORK_PER_THREAD + 1)
 
-    cdef Scratch enter(self, long rows):
-        """Waits until no step is under way, counts in as a reader, hands out a workspace."""
+    cdef Scratch enter(self, long rows, bint training=False):
+        """Waits until no step is under way, counts in as a reader, hands out a workspace for one pass."""
         cdef Scratch scratch
         self.after_fork()
         self.waiting += 1
@@ -394,12 +423,18 @@ cdef class Engine:
         try:
             if scratch is None:
                 scratch = self.new_scratch()
-            scratch.prepare(rows, self.threads_for(rows))
+            scratch.prepare(rows, self.threads_for(rows), False, training and self.has_batch_norm)
+            self.set_training(scratch, training)
         except MemoryError:
             self.leave(scratch)
             raise
         scratch.take_threads(self.threads_for(rows))
         return scratch
+
+    cdef void set_training(self, Scratch scratch, bint training) noexcept:
+        scratch.plan.training = training
+        scratch.plan.key = self.mask_key
+        scratch.plan.draw = self.draws
 
     cdef void leave(self, Scratch scratch) noexcept:
         self.readers -= 1
@@ -425,11 +460,11 @@ cdef class Engine:
         PyThread_release_lock(self.gate)
         self.writing = False
 
-    def predict(self, x, out, long rows):
+    def predict(self, x, out, long rows, bint training=False):
         """z of the last layer for x (rows, n_inputs), written to out (rows, n_outputs)."""
         cdef Array inputs = Array(x, "real", rows, self.n_inputs)
         cdef Array outputs = Array(out, "real", rows, self.n_outputs, True)
-        cdef Scratch scratch = self.enter(rows)
+        cdef Scratch scratch = self.enter(rows, training)
         with nogil:
             self.predict_rows(&scratch.plan, scratch.arena, <const real *>inputs.view.buf, <real *>outputs.view.buf, rows)
         self.leave(scratch)
@@ -489,11 +524,11 @@ cdef class Engine:
         self.predict_rows(plan, arena, <const real *>source.buf, <real *>target.buf, rows)
         return True
 
-    def loss(self, x, targets, weights, long rows, double total_weight, int loss_code):
+    def loss(self, x, targets, weights, long rows, double total_weight, int loss_code, bint training=False):
         """sum_r w_r l_r / total_weight over all rows."""
         cdef list held = []
         cdef Data data = self.take_data(x, targets, weights, None, rows, held)
-        cdef Scratch scratch = self.enter(rows)
+        cdef Scratch scratch = self.enter(rows, training)
         cdef Block block
         cdef double value
         scratch.plan.loss = loss_code
@@ -506,12 +541,12 @@ cdef class Engine:
         self.leave(scratch)
         return value
 
-    def loss_and_grad(self, x, targets, weights, long rows, double total_weight, int loss_code, out):
+    def loss_and_grad(self, x, targets, weights, long rows, double total_weight, int loss_code, out, bint training=False):
         """The loss; its gradient is written to out (n_parameters,)."""
         cdef list held = []
         cdef Data data = self.take_data(x, targets, weights, None, rows, held)
         cdef Array gradient = Array(out, "real", 1, self.n_parameters, True)
-        cdef Scratch scratch = self.enter(rows)
+        cdef Scratch scratch = self.enter(rows, training)
         cdef double value
         scratch.plan.loss = loss_code
         with nogil:
@@ -585,12 +620,12 @@ cdef class Engine:
         loss[0] = self.gradient_of(plan, data, arena, rows, rows, gradient)
         return True
 
-    def input_grad(self, x, targets, weights, long rows, double total_weight, int loss_code, out):
+    def input_grad(self, x, targets, weights, long rows, double total_weight, int loss_code, out, bint training=False):
         """dL/dx, written to out (rows, n_inputs)."""
         cdef list held = []
         cdef Data data = self.take_data(x, targets, weights, None, rows, held)
         cdef Array gradient = Array(out, "real", rows, self.n_inputs, True)
-        cdef Scratch scratch = self.enter(rows)
+        cdef Scratch scratch = self.enter(rows, training)
         cdef Plan *plan = &scratch.plan
         cdef real *target = <real *>gradient.view.buf
         cdef Block block
@@ -668,6 +703,11 @@ cdef class Engine:
         self.third = third
         self.optimizer = o
 
+    def set_masks(self, unsigned long long key, unsigned long long draws):
+        """What dropout's masks follow from: the network's key, and how many steps have drawn some."""
+        self.mask_key = key
+        self.draws = draws
+
     @property
     def workspace_bytes(self):
         """What the arena of the calls so far takes."""
@@ -717,7 +757,9 @@ cdef class Engine:
             try:
                 scratch = self.own if self.own is not None else self.new_scratch()
                 self.own = None
-                scratch.prepare(least(batch_size, rows), threads, trains_by_row(least(batch_size, rows), &self.optimizer))
+                scratch.prepare(least(batch_size, rows), threads, scratch.plan.all_dense
+                                and trains_by_row(least(batch_size, rows), &self.optimizer), self.has_batch_norm)
+                self.set_training(scratch, True)
             except MemoryError:
                 self.own = scratch
                 self.write_end()
@@ -760,6 +802,7 @@ cdef class Engine:
                         fine = row_step(&scratch.plan, &data, scratch.arena, first, scale, &self.optimizer, &loss)
                     else:
                         fine = train_step(&block, &update, first, n, &loss)
+                        scratch.plan.draw += fine and self.has_dropout
                     if not fine:
                         break
                     total += loss * n
@@ -774,6 +817,7 @@ cdef class Engine:
                 elif scratch.plan.padded_rows:
                     store_rows(&scratch.plan, scratch.arena, self.parameters.data)
                 scratch.plan.padded_rows = False
+            self.draws = scratch.plan.draw
             scratch.give_threads()
             self.own = scratch
             self.write_end()

@@ -1,4 +1,4 @@
-# The numbers behind the names of activations, losses and optimisers, in the order of the tuples in fastbp/layers.py,
+# The numbers behind the names of activations, losses, optimisers and layers, in the order of the tuples in fastbp/layers.py,
 # fastbp/losses.py and fastbp/optimizers.py. A test compares the two.
 
 cdef enum:
@@ -9,3 +9,6 @@ cdef enum:
 
 cdef enum:
     SGD, ADAM, ADAMW, NADAM, RMSPROP, ADAGRAD, RPROP
+
+cdef enum:
+    DENSE, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM

@@ -1,6 +1,7 @@
 # Between row-major matrices and panels: rows of the data are gathered as they are packed, weights are packed once a step.
 
 from simd cimport real, vec, VL, PAIR, v_load, v_load_first, v_store, v_store_first, v_zero, transpose_block
+from names cimport DENSE
 from plan cimport Plan, Layer, panels, vectors_of, least
 from team cimport share
 
@@ -64,6 +65,8 @@ cdef inline void pack_weights(const Plan *plan, const real *parameters, real *ar
     """Both copies of every layer, as far as they are wanted; a part takes panels of each."""
     cdef int l
     for l in range(plan.n_layers):
+        if plan.layers[l].kind != DENSE:
+            continue
         pack_forward(&plan.layers[l], parameters, arena, part, parts)
         if backward and (l > 0 or input_gradient):
             pack_backward(&plan.layers[l], parameters, arena, part, parts)

@@ -8,7 +8,7 @@
 
 from simd cimport real, VL, PAIR, REAL_BITS
 from clock cimport Clock
-from names cimport GELU, GELU_TANH, SILU, SOFTPLUS
+from names cimport ACTIVATION, BATCH_NORM, DENSE, GELU, GELU_TANH, LAYER_NORM, SILU, SOFTPLUS
 
 cdef extern from "redzone.h" nogil:
     enum: RED_ZONE          # bytes behind each buffer that nobody may touch: 0 but in a build for a memory checker
@@ -25,24 +25,43 @@ cdef enum:
     CACHE_LINE = 64
 
 cdef struct Layer:
+    int kind            # DENSE or one of those of between.pxd, which have as many outputs as inputs
     long inputs         # I
     long outputs        # O
     int activation
-    long weight         # offset of W (O, I) in the flat parameters
-    long bias           # offset of b (O,), or -1: no bias
+    long weight         # offset of W (O, I) in the flat parameters; of a norm's gamma (O,)
+    long bias           # offset of b (O,), or -1: no bias; of a norm's beta
+    long running        # offset of a batch norm's means (O,) in the running statistics; its variances (O,) follow
+    double setting      # p of a dropout, eps of a norm
+    double momentum     # of a batch norm's running statistics
     # offsets in the arena
     long bias_lanes     # (panels * VL,) b, or zeros
     long rows           # W with rows padded to whole vectors, row_stride apart (row.pxd); both ways in narrow.pxd
     long row_stride
     long forward_weight     # W packed for y = W x
     long backward_weight    # W packed for dL/dx = W^T dL/dy
-    long y              # panels of O; the same place as z where h' follows from z
+    long y              # panels of O; the same place as z where h' follows from z; of an activation alone, its input
     long z              # panels of O
     long delta          # (panels * VL,) dL/dy of one row
+    long mean           # of a layer norm for each row, of a batch norm for each feature, whole vectors
+    long spread         # beside it: 1 / standard deviation of each row; variance of each feature
+
+cdef struct Plan        # the three passes of a layer that is not DENSE: see between.pxd
+ctypedef void (*ForwardBetween)(const Plan *plan, const real *parameters, real *arena, int l, int activation, long row,
+                                long rows, long place) noexcept nogil
+ctypedef void (*WeightsBetween)(const Plan *plan, const real *arena, int l, const real *delta, long row, long rows, bint resume,
+                                real *gradient, int part, int parts) noexcept nogil
+ctypedef void (*BackwardBetween)(const Plan *plan, const real *parameters, const real *arena, int l, real *delta, real *dx,
+                                 long row, long rows) noexcept nogil
 
 cdef struct Plan:
     Layer *layers
     int n_layers
+    bint all_dense
+    # through pointers, so that they are compiled once and not into every region that walks over layers
+    ForwardBetween forward_between
+    WeightsBetween weights_between
+    BackwardBetween backward_between
     int loss
     int from_logits     # the loss is computed from y of the last layer, delta is dL/dy
     real loss_parameter
@@ -61,6 +80,11 @@ cdef struct Plan:
     long delta_size     # from the first to the second
     long size           # of the arena, in numbers
     int threads         # parts in which a region may run (team.pxd)
+    bint training       # the pass is one of training: dropout drops, batch norms take the batch's statistics
+    bint whole_batch    # and there is a batch norm, so that a batch is one block
+    real *running       # running statistics of the batch norms
+    unsigned long long key      # of dropout's masks: the network's, and the number of the step
+    unsigned long long draw
     bint by_row         # there is room for the padded copy
     real *opening       # the arena while its buffers are opened among red zones, else NULL
     bint padded_rows    # one row a step: W and b are in the padded copy (row.pxd), not in the flat parameters
@@ -127,6 +151,8 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
     for i in range(plan.n_layers):
         layer = &plan.layers[i]
         widest = layer.outputs if layer.outputs > widest else widest
+        if layer.kind != DENSE:
+            continue
         layer.bias_lanes = take(plan, panels(layer.outputs) * VL)
         layer.delta = take(plan, panels(layer.outputs) * VL)
         if by_row:
@@ -140,8 +166,13 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
         layer = &plan.layers[i]
         layer.z = take(plan, panels(layer.outputs) * plan.stride)
         layer.y = layer.z
-        if keeps_y(layer.activation):
+        if layer.kind == ACTIVATION:
+            layer.y = plan.layers[i - 1].z if i > 0 else plan.x
+        elif keeps_y(layer.activation):
             layer.y = take(plan, panels(layer.outputs) * plan.stride)
+        if layer.kind == LAYER_NORM or layer.kind == BATCH_NORM:
+            layer.mean = take(plan, panels(statistics(layer, plan.block_rows)) * VL)
+            layer.spread = take(plan, panels(statistics(layer, plan.block_rows)) * VL)
     plan.targets = take(plan, panels(plan.layers[plan.n_layers - 1].outputs) * plan.stride)
     plan.labels = take(plan, plan.block_rows * 2)
     plan.row_scales = take(plan, plan.block_rows)
@@ -153,9 +184,19 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
     plan.delta_size = take(plan, panels(widest) * plan.stride) - plan.delta
 
 
+cdef inline long statistics(const Layer *layer, long rows) noexcept nogil:
+    """How many means a norm takes of so many rows."""
+    return rows if layer.kind == LAYER_NORM else layer.outputs
+
+
+cdef inline bint of_whole_batch(const Plan *plan, int l) noexcept nogil:
+    """Whether layer l works on all rows of the batch at once, and ends a segment of the layers that need not."""
+    return plan.whole_batch and plan.layers[l].kind == BATCH_NORM
+
+
 cdef inline bint sums_partials(const Plan *plan, long batch_rows) noexcept nogil:
     """Whether the gradient of a batch is the sum of those of MAX_BLOCK_ROWS rows each, else one sum over all rows."""
-    return batch_rows > MAX_BLOCK_ROWS and plan.n_parameters <= MOST_PARTIAL
+    return batch_rows > MAX_BLOCK_ROWS and plan.n_parameters <= MOST_PARTIAL and not plan.whole_batch
 
 
 cdef inline int threads_for_vectors(const Plan *plan) noexcept nogil:

@@ -8,6 +8,7 @@ from plan cimport Plan, blocks, least, sums_partials, threads_for_vectors
 from team cimport Pool, share
 from data cimport per_row
 from block cimport Block, add_partials, add_losses, block_backward, block_forward, pack
+from norms cimport keep_statistics, statistics_in_range
 from optimizers cimport MOST_CHUNKS, Optimizer, adagrad, adam, nadam, rmsprop, rprop, sgd, squared_norm
 from penalties cimport prepare
 from reach cimport (LARGEST_PARAMETER, LARGEST_ROOT, LOST, Reach, adagrad_reach, adam_reach, go, nadam_reach,
@@ -18,6 +19,7 @@ cdef inline double batch_loss(Block *block, long first, long rows) noexcept nogi
     """sum_r w_r l_r times the block's scale, over rows first .. of the order. Weights are packed already."""
     cdef double loss = 0
     cdef long k, row, most = block.plan.block_rows
+    block.batch = first
     for k in range(blocks(rows, most)):
         row = first + k * most
         block_forward(block, row, least(most, first + rows - row))
@@ -30,6 +32,7 @@ cdef inline double batch_gradient(Block *block, long first, long rows) noexcept 
     cdef bint by_partials = sums_partials(block.plan, rows)
     cdef double loss = 0
     cdef long row = first, n
+    block.batch = first
     while row < first + rows:
         n = least(block.plan.block_rows, first + rows - row)
         block.resume = row > first
@@ -150,7 +153,11 @@ cdef inline bint train_step(Block *block, Update *u, long first, long rows, doub
     lap(block.plan.clock, PACK)
     block.scale = per_row(block.plan) / rows
     loss[0] = batch_gradient(block, first, rows)
+    if block.plan.whole_batch and not statistics_in_range(block.plan, block.arena):
+        return False
     if not update(u, block.pool, threads_for_vectors(block.plan), loss[0]):
         return False
+    if block.plan.whole_batch:
+        keep_statistics(block.plan, block.arena, rows)
     lap(block.plan.clock, UPDATE)
     return True

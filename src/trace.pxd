@@ -5,15 +5,20 @@
 #   from the last layer back: dL/dz (O), dz/dy (O; softmax: O x O), dL/dy (O), dL/dW (O x I), dL/db (O) if there is a b;
 #   dL/dx of the first layer (I).
 #
-# Where the loss is computed from logits, dL/dy of the last layer comes directly: its dL/dz and dz/dy are left out.
+# Of an activation alone: z; dL/dz, dz/dy. Of a dropout: z; dL/dz. Of a norm: n and z; dL/dz, dL/dgamma, dL/dbeta, dL/dn.
+#
+# Where the loss is computed from logits, dL/dy of the last layer comes directly: its dL/dz and dz/dy are left out, and
+# of an activation alone all.
 
-from simd cimport real, VL, v_splat, v_store
-from names cimport IDENTITY, SOFTMAX
+from simd cimport real, VL, v_load, v_splat, v_store
+from names cimport ACTIVATION, DENSE, IDENTITY, SOFTMAX
 from plan cimport Layer, Plan, panels
 from pack cimport unpack_rows
 from activations cimport apply_h, softmax
+from between cimport in_place
 from forward cimport forward_layer, layer_input
 from losses cimport loss_and_delta
+from norms cimport normalised, panel_of
 from backward cimport bias_gradient, few_rows_input_gradient, through_activation, weight_gradient
 
 
@@ -23,12 +28,16 @@ cdef inline bint has_dz(const Plan *plan, int l) noexcept nogil:
 
 cdef inline long record_size(const Plan *plan) noexcept nogil:
     cdef long size = plan.layers[plan.n_layers - 1].outputs + plan.layers[0].inputs + plan.n_parameters, O
+    cdef const Layer *layer
     cdef int l
     for l in range(plan.n_layers):
-        O = plan.layers[l].outputs
-        size += 3 * O
+        layer = &plan.layers[l]
+        O = layer.outputs
+        size += 3 * O if layer.kind == DENSE else O if in_place(layer) else 3 * O      # y, z, dL/dy; z; n, z, dL/dn
         if has_dz(plan, l):
-            size += O + (O * O if plan.layers[l].activation == SOFTMAX else O)
+            size += O
+            if layer.kind == DENSE or layer.kind == ACTIVATION:
+                size += O * O if layer.activation == SOFTMAX else O
     return size
 
 
@@ -53,6 +62,40 @@ cdef inline real *record_slope(const Plan *plan, const Layer *layer, const real 
     return record
 
 
+cdef inline real *record_between(const Plan *plan, const real *parameters, real *arena, int l, real *record) noexcept nogil:
+    """Forward of a layer that is not DENSE."""
+    cdef const Layer *layer = &plan.layers[l]
+    cdef const real *x = layer_input(plan, arena, l)
+    cdef real *spare = arena + plan.delta + plan.delta_size
+    cdef long panel
+    plan.forward_between(plan, parameters, arena, l, layer.activation, 0, 1, 0)
+    if not in_place(layer):
+        for panel in range(panels(layer.outputs)):
+            v_store(spare + panel * plan.stride, normalised(plan, layer, arena, v_load(x + panel * plan.stride), panel))
+        record = record_row(plan, spare, layer.outputs, record)
+    return record_row(plan, arena + layer.z, layer.outputs, record)
+
+
+cdef inline real *record_back(const Plan *plan, const real *parameters, real *arena, int l, real *delta, real *dx,
+                              real *record) noexcept nogil:
+    """Backward of such a layer, from its dL/dz."""
+    cdef const Layer *layer = &plan.layers[l]
+    cdef long panel
+    record = record_row(plan, delta, layer.outputs, record)
+    if layer.kind == ACTIVATION:
+        record = record_slope(plan, layer, arena, dx, record)
+        through_activation(plan, layer, arena, delta, 0, 1)
+    elif not in_place(layer):
+        plan.weights_between(plan, arena, l, delta, 0, 1, False, record - layer.weight, 0, 1)    # dL/dbeta comes behind
+        record += 2 * layer.outputs
+        for panel in range(panels(layer.outputs)):
+            v_store(dx + panel * plan.stride, panel_of(parameters + layer.weight, panel, layer.outputs)
+                    * v_load(delta + panel * plan.stride))
+        record = record_row(plan, dx, layer.outputs, record)
+    plan.backward_between(plan, parameters, arena, l, delta, dx, 0, 1)
+    return record
+
+
 cdef inline double record_pass(const Plan *plan, const real *parameters, real *arena, real *record) noexcept nogil:
     """The loss of the row whose inputs and target are in the arena; all numbers on the way to `record` (record_size,)."""
     cdef int l, last = plan.n_layers - 1
@@ -65,6 +108,12 @@ cdef inline double record_pass(const Plan *plan, const real *parameters, real *a
     record = record_row(plan, arena + plan.targets, plan.layers[last].outputs, record)
     for l in range(plan.n_layers):
         layer = &plan.layers[l]
+        if layer.kind != DENSE:
+            if not has_dz(plan, l):
+                plan.forward_between(plan, parameters, arena, l, IDENTITY, 0, 1, 0)
+                loss = loss_and_delta(plan, arena, 0, 1, delta)
+            record = record_between(plan, parameters, arena, l, record)
+            continue
         forward_layer(plan, layer, IDENTITY, layer_input(plan, arena, l), parameters, arena, 0, 1, True)
         record = record_row(plan, arena + layer.y, layer.outputs, record)
         if not has_dz(plan, l):
@@ -79,6 +128,14 @@ cdef inline double record_pass(const Plan *plan, const real *parameters, real *a
     for l in range(last, -1, -1):
         layer = &plan.layers[l]
         x = layer_input(plan, arena, l)
+        if layer.kind != DENSE:
+            if has_dz(plan, l):
+                record = record_back(plan, parameters, arena, l, delta, dx, record)
+            if not in_place(layer):
+                spare = delta
+                delta = dx
+                dx = spare
+            continue
         if has_dz(plan, l):
             record = record_row(plan, delta, layer.outputs, record)
             record = record_slope(plan, layer, arena, dx, record)

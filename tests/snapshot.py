@@ -14,6 +14,8 @@ def snapshot(net):
         optimizer_state = *vectors, engine.steps, engine.momentum_product
     return {
         "params": net.params.tobytes(),
+        "running": bytes(engine.running),
+        "masks": (engine.mask_key, engine.draws),
         "optimizer": net.optimizer,
         "optimizer_state": optimizer_state,
         "rng": copy.deepcopy(net._rng.bit_generator.state),
@@ -25,7 +27,7 @@ def snapshot(net):
 
 def all_finite(net):
     """Whether parameters and optimiser state are."""
-    vectors = [net.params]
+    vectors = [net.params, np.asarray(net._engine.running)]
     if net.optimizer is not None:
         vectors += [np.asarray(v) for v in (net._engine.first, net._engine.second, net._engine.third)]
     return all(bool(np.isfinite(vector).all()) for vector in vectors)

@@ -93,7 +93,8 @@ def test_the_stub_of_a_small_module_has_its_names(name):
 def test_codes_of_the_core_are_in_the_order_of_the_names_in_python():
     text = re.sub(r"#.*", "", (SOURCE / "names.pxd").read_text())
     enums = [re.findall(r"\w+", body) for body in re.split(r"cdef enum:", text)[1:]]
-    activations, loss_codes, kinds = enums
+    activations, loss_codes, kinds, layer_kinds = enums
     assert tuple(name.lower() for name in activations) == layers.ACTIVATIONS
     assert tuple(name.lower() for name in loss_codes) == losses.CODES
     assert tuple(kinds) == tuple(kind.upper() for kind in optimizers.KINDS)
+    assert [kind.replace("_", "") for kind in layer_kinds] == [kind.__name__.upper() for kind in layers.KINDS]

@@ -28,18 +28,25 @@ def workspace_bytes(net, batch, threads):
     def padded(n):
         return -(-n // lanes) * lanes
 
-    widths = [net.n_inputs, *(layer.units for layer in net.layers)]
-    rows = min(batch, 256 * min(threads, 8))
+    widths = [net.n_inputs]
+    for layer in net.layers:
+        widths.append(layer.width(widths[-1]))
+    pairs = list(zip(widths[:-1], widths[1:], net.layers, strict=True))
+    dense = [(i, o) for i, o, layer in pairs if isinstance(layer, fb.Dense)]
+    batch_norms = sum(isinstance(layer, fb.BatchNorm) for layer in net.layers)
+    layer_norms = sum(isinstance(layer, fb.LayerNorm) for layer in net.layers)
+    rows = batch if batch_norms else min(batch, 256 * min(threads, 8))
     panel = rows * lanes * size
     stride = rows + (64 / (lanes * size) if panel % 4096 == 0 else 0)  # a line more than a multiple of 4 KiB
-    packed = sum(2 * padded(o) for o in widths[1:])  # biases, and dL/dy of one row
+    packed = sum(2 * padded(o) for _, o in dense)  # biases, and dL/dy of one row
+    packed += sum(2 * padded(o) for _, o, layer in pairs if isinstance(layer, fb.BatchNorm))  # mean and variance
     if rows > 3:
-        packed += sum(
-            padded(o + lanes) * i + padded(i + lanes) * o for i, o in zip(widths[:-1], widths[1:], strict=True)
-        )
-    a_row = padded(widths[0]) + padded(widths[-1]) + 2 * padded(max(widths)) + 4
-    a_row += sum(padded(layer.units) * (2 if layer.activation in NEEDS_Y else 1) for layer in net.layers)
-    partials = -(-rows // 256) * padded(net.n_params) if rows >= 256 and net.n_params <= 32768 else 0
+        packed += sum(padded(o + lanes) * i + padded(i + lanes) * o for i, o in dense)
+    a_row = padded(widths[0]) + padded(widths[-1]) + 2 * padded(max(widths)) + 4 + 2 * layer_norms
+    for _, o, layer in pairs:
+        a_row += padded(o) * (2 if isinstance(layer, fb.Dense) and layer.activation in NEEDS_Y else 1)
+    by_parts = rows >= 256 and net.n_params <= 32768 and not batch_norms
+    partials = -(-rows // 256) * padded(net.n_params) if by_parts else 0
     lines = 64 // size * (len(widths) * 10 + 10)  # buffers start on a line
     return size * (packed + stride * a_row + partials + lines)
 
@@ -92,6 +99,20 @@ def test_the_state_of_an_optimizer_is_what_the_table_says(optimizer, vectors, dt
     net.fit(X, y, epochs=1, optimizer=optimizer, verbose=0)
     engine = net._engine
     assert sum(np.asarray(v).size for v in (engine.first, engine.second, engine.third)) == vectors * net.n_params
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("batch", [2, 64, 1100, 3000])
+@pytest.mark.parametrize("norm", [fb.LayerNorm, fb.BatchNorm])
+def test_the_workspace_of_other_layers_is_what_the_formula_says(norm, batch, threads, dtype):
+    """A batch norm has all rows of a batch there at once."""
+    layers = [54, fb.Dense(128, "identity"), norm(), fb.Activation("gelu"), fb.Dropout(0.1), 64, norm(), 7]
+    net = network(layers, "relu", dtype, threads)
+    X, y = data(net, batch)
+    net.fit(X, y, epochs=1, batch_size=batch, verbose=0)
+    most = workspace_bytes(net, batch, net._engine.threads_for(batch))
+    assert most / 2 - 8192 < net._engine.workspace_bytes <= most
 
 
 def test_the_workspace_does_not_grow_with_the_data():
