@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 def level() -> str: ...
@@ -36,6 +37,7 @@ class Engine:
     def workspace_bytes(self) -> int: ...
     steps: int
     momentum_product: float
+    lr: float
     def __init__(
         self,
         sizes: Sequence[int],
@@ -45,6 +47,7 @@ class Engine:
         loss_parameter: float,
         from_logits: bool,
     ) -> None: ...
+    def mask_missing_targets(self) -> None: ...
     def set_threads(self, threads: int) -> None: ...
     def threads_for(self, rows: int) -> int: ...
     def predict(self, x: NDArray[Any], out: NDArray[Any], rows: int) -> None: ...
@@ -92,6 +95,7 @@ class Engine:
         rows: int,
         batch_size: int,
         loss_code: int,
+        rates: NDArray[np.float64] | None = None,
     ) -> tuple[float, int]: ...
     def profile(
         self,

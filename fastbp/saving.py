@@ -78,7 +78,7 @@ def write(path, fill):
             os.close(directory)
 
 
-def load(path: str | os.PathLike[str], *, loss: Any = None) -> "Network":
+def load(path: str | os.PathLike[str], *, loss: Any = None, lr: Any = None) -> "Network":
     """The network in a file that `Network.save` wrote.
 
     Parameters
@@ -87,6 +87,9 @@ def load(path: str | os.PathLike[str], *, loss: Any = None) -> "Network":
     loss : object, optional
         The loss object of one's own that the network had; the file holds no more than the name of its class. None where
         the loss is one of fastbp's.
+    lr : callable, optional
+        The function (or the `Schedule` of a class of one's own) that stood for the optimiser's learning rate; the file
+        holds its name. None leaves the rate of the last step, a number.
 
     Returns
     -------
@@ -131,7 +134,7 @@ def load(path: str | os.PathLike[str], *, loss: Any = None) -> "Network":
     damage = (ValueError, TypeError, RuntimeError, EOFError, OverflowError, struct.error, zipfile.BadZipFile)
     with CautiousFile(path) as file:
         try:
-            return read(file, loss)
+            return read(file, loss, lr)
         except damage as error:
             problem = error
         except OSError as error:
@@ -150,7 +153,7 @@ class CautiousFile(io.FileIO):
         return piece
 
 
-def read(file, loss):
+def read(file, loss, lr):
     """The network in an open file."""
     import zipfile
 
@@ -163,7 +166,7 @@ def read(file, loss):
         described = description.parsed(text.tobytes())
         n_inputs, chain, dtype = description.shape_of(described)
         check_size("params", sizes.get("params", 0), n_parameters(n_inputs, chain), dtype)  # before memory is taken
-        net = description.bare_network(described, n_inputs, chain, dtype, loss)
+        net = description.bare_network(described, n_inputs, chain, dtype, loss, lr)
         arrays = {"params": np.asarray(net._engine.parameters)}
         if net.optimizer is not None:
             vectors = {name: np.asarray(getattr(net._engine, name)) for name in state.VECTORS}

@@ -40,12 +40,16 @@ cdef struct Layer:
     long z              # panels of O
     long delta          # (panels * VL,) dL/dy of one row
 
+cdef struct Plan
+ctypedef double (*LossOfRows)(const Plan *plan, const real *arena, long row, long rows, real *delta) noexcept nogil
+
 cdef struct Plan:
     Layer *layers
     int n_layers
     int loss
     int from_logits     # the loss is computed from y of the last layer, delta is dL/dy
     real loss_parameter
+    LossOfRows masked_loss      # where targets may be missing, else NULL
     long n_parameters
     long block_rows     # B
     long stride         # between panels
