@@ -7,11 +7,14 @@ from .layers import Activation, BatchNorm, Dense, Dropout, LayerNorm
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Hinge, Huber, Poisson, Quantile
 from .network import Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop, Rprop
+from .progress import Progress
 from .saving import load
+from .schedules import Cosine, ExponentialDecay, OneCycle, Plateau, StepDecay, Warmup
 from .version import __version__
 
 __all__ = [
     "MAE", "MSE", "SGD", "AMSGrad", "Activation", "Adagrad", "Adam", "AdamW", "BatchNorm", "BinaryCrossEntropy",
-    "Checkpoint", "CrossEntropy", "Dense", "DivergedError", "Dropout", "EarlyStopping", "Hinge", "Huber", "LayerNorm",
-    "NAdam", "Network", "Poisson", "Quantile", "RMSprop", "Rprop", "__version__", "load", "show_config",
+    "Checkpoint", "Cosine", "CrossEntropy", "Dense", "DivergedError", "Dropout", "EarlyStopping", "ExponentialDecay",
+    "Hinge", "Huber", "LayerNorm", "NAdam", "Network", "OneCycle", "Plateau", "Poisson", "Progress", "Quantile",
+    "RMSprop", "Rprop", "StepDecay", "Warmup", "__version__", "load", "show_config",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 def level() -> str: ...
@@ -42,6 +43,7 @@ class Engine:
     def workspace_bytes(self) -> int: ...
     steps: int
     momentum_product: float
+    lr: float
     def __init__(
         self,
         sizes: Sequence[int],
@@ -54,6 +56,7 @@ class Engine:
         settings: Sequence[tuple[float, float]] | None = None,
     ) -> None: ...
     def set_masks(self, key: int, draws: int) -> None: ...
+    def mask_missing_targets(self) -> None: ...
     def set_threads(self, threads: int) -> None: ...
     def threads_for(self, rows: int) -> int: ...
     def predict(self, x: NDArray[Any], out: NDArray[Any], rows: int, training: bool = False) -> None: ...
@@ -104,6 +107,7 @@ class Engine:
         rows: int,
         batch_size: int,
         loss_code: int,
+        rates: NDArray[np.float64] | None = None,
     ) -> tuple[float, int]: ...
     def profile(
         self,

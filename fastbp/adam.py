@@ -3,6 +3,7 @@
 from dataclasses import KW_ONLY, dataclass, field
 
 from .first_order import FirstOrder
+from .schedules import LearningRate
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,8 +32,8 @@ class Adam(WithMeans):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, >= 0.
+    lr : float, Schedule or callable
+        Learning rate, >= 0; see docs/schedules.md.
     betas : (float, float)
         Decay of the two running means, each in [0, 1).
     eps : float
@@ -59,7 +60,7 @@ class Adam(WithMeans):
 
     kind = "Adam"
 
-    lr: float = 1e-3
+    lr: LearningRate = 1e-3
     _: KW_ONLY
     amsgrad: bool = False
 
@@ -136,6 +137,6 @@ class NAdam(WithMeans):
 
     kind = "NAdam"
 
-    lr: float = 2e-3
+    lr: LearningRate = 2e-3
     _: KW_ONLY
     momentum_decay: float = 4e-3

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checks, saving
+from . import checks, metrics, saving
 
 if TYPE_CHECKING:
     from .history import History
     from .network import Network
 
 MODES = ("auto", "min", "max")
-LARGER_IS_BETTER = ("accuracy", "r2")
 
 
 class Callback:
@@ -65,7 +64,7 @@ class Monitor:
             raise TypeError(f"monitor: expected the name of a list of the history, got {checks.described(name)}")
         self.name = name
         mode = checks.choice("mode", mode, MODES)
-        self.larger = mode == "max" or mode == "auto" and name.removeprefix("val_") in LARGER_IS_BETTER
+        self.larger = mode == "max" or mode == "auto" and metrics.larger_is_better(name)
         self.min_delta = checks.number("min_delta", min_delta, at_least=0)
         self.best = None
 
@@ -99,7 +98,7 @@ class EarlyStopping(Callback):
     min_delta : float
         By how much a new best must be better, >= 0.
     mode : {"auto", "min", "max"}
-        What is better; ``"auto"`` is ``"max"`` for accuracy and r2, ``"min"`` for the others.
+        What is better; ``"auto"`` knows fastbp's metrics, and is ``"min"`` for the others.
     restore_best : bool
         Whether the network ends with the parameters of the best epoch, however the training ended. The optimiser's
         state stays that of the last one.

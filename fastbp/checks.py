@@ -1,6 +1,7 @@
 """Checks of single arguments. Each names the argument, what was expected and what came."""
 
 import difflib
+import functools
 import math
 import operator
 import reprlib
@@ -77,6 +78,7 @@ def number(name, value, *, at_least=None, above=None, below=None, at_most=None):
     return converted
 
 
+@functools.cache
 def reach(dtype):
     """The smallest normal and the largest number of a dtype, as floats."""
     limits = np.finfo(dtype)

@@ -72,18 +72,24 @@ def all_finite(array):
     return all(np.isfinite(flat[k : k + NUMBERS_PER_LOOK]).all() for k in blocks)
 
 
-def finite(array, name, given):
-    """array (n,) or (n, k), contiguous, if every number in it is finite; `given` is what it was converted from."""
+def finite(array, name, given, missing="raise"):
+    """array (n,) or (n, k), contiguous, if every number in it is finite; `given` is what it was converted from.
+
+    With missing="mask" NaN is no number, and may be there.
+    """
     if all_finite(array):
         return array
+    wanted = np.isfinite if missing == "raise" else lambda part: ~np.isinf(part)
     n = array.shape[0]
     flat = array.reshape(n, -1)
     step = max(1, NUMBERS_PER_LOOK // flat.shape[1])
     for first in range(0, n, step):
-        wrong = np.argwhere(~np.isfinite(flat[first : first + step]))
+        wrong = np.argwhere(~wanted(flat[first : first + step]))
         if wrong.size:
             row, column = first + int(wrong[0, 0]), int(wrong[0, 1])
             break
+    else:
+        return array
     original = given.reshape(flat.shape)[row, column]
     problem = f"{name}: expected finite numbers, got {original}"
     if np.isfinite(original):
@@ -91,14 +97,14 @@ def finite(array, name, given):
     raise RowError(problem, row, column if array.ndim > 1 else None)
 
 
-def converted(array, dtype, name):
+def converted(array, dtype, name, missing="raise"):
     """C-contiguous, aligned, native, of the dtype, finite; the same memory where it is so already."""
     flags = array.flags
     if array.dtype is dtype and flags.c_contiguous and flags.aligned:
-        return finite(array, name, array)
+        return finite(array, name, array, missing)
     with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused
         ready = np.require(array, dtype=dtype, requirements=["C", "A"])
-    return finite(ready, name, array)
+    return finite(ready, name, array, missing)
 
 
 def check_inputs(array, n_inputs, name="X"):
@@ -130,8 +136,8 @@ def row_count(name, array, n_rows):
         raise ValueError(f"{name}: expected {n_rows} rows, as many as X has, got {len(array)}")
 
 
-def targets(y, n_rows, n_outputs, loss, dtype, name="y"):
-    """Targets as the loss takes them.
+def targets(y, n_rows, n_outputs, loss, dtype, name="y", missing="raise"):
+    """Targets as the loss takes them; NaN among them with missing="mask".
 
     Returns
     -------
@@ -143,9 +149,19 @@ def targets(y, n_rows, n_outputs, loss, dtype, name="y"):
         return array
     if takes_labels(array, n_outputs, loss):
         return labels(array, n_outputs, name)
-    ready = converted(array.reshape(n_rows, n_outputs), dtype, name)
-    RULES[loss.name](ready, name)
+    ready = converted(array.reshape(n_rows, n_outputs), dtype, name, missing)
+    with np.errstate(invalid="ignore"):  # of comparing NaN
+        RULES[loss.name](ready, name)
     return ready
+
+
+def present_rows(targets, weights=None):
+    """How many rows the elements with a target would fill, each counted with its row's weight; of labels all rows."""
+    n = len(targets)
+    if targets.dtype.kind != "f" or targets.ndim != 2:
+        return float(n) if weights is None else float(weights.sum(dtype=np.float64))
+    share = 1 - np.isnan(targets).mean(axis=1, dtype=np.float64)
+    return float(share.sum() if weights is None else share @ weights)
 
 
 def check_targets(y, n_rows, n_outputs, loss, name="y"):
@@ -200,7 +216,7 @@ def fractions(array, name):
 
 
 def signs(array, name):
-    refuse(np.abs(array) != 1, array, name, "-1 or 1")
+    refuse((np.abs(array) != 1) & ~np.isnan(array), array, name, "-1 or 1")
 
 
 def probabilities(array, name):

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 
 from . import chain as chain_
-from . import checks, layers, losses, optimizers
+from . import checks, layers, losses, optimizers, schedules
 from .version import __version__
 
 KIND, VERSION = "fastbp.Network", 2
 KEYS_OF_1 = set("kind version fastbp inputs layers loss dtype seed threads rng optimizer steps".split())
 KEYS = KEYS_OF_1 | {"momentum_product"}
-OPTIONAL = {"masks"}  # there only where it is not as it was before there was such a thing
+OPTIONAL = {"masks", "missing_targets"}  # absent where there is no Dropout, and where it is the default
 OPTIMIZERS_OF_1 = {  # and their fields
     "SGD": {"lr", "momentum", "nesterov", "weight_decay"},
     "Adam": {"lr", "betas", "eps", "weight_decay"},
@@ -42,12 +42,14 @@ def of(kept):
         "seed": kept["seed"],
         "threads": kept["threads"],
         "rng": kept["rng"],
-        "optimizer": None if optimizer is None else named(optimizer),
+        "optimizer": None if optimizer is None else with_rate(named(optimizer), kept["lr"]),
         "steps": 0 if optimizer is None else kept["optimizer_state"]["steps"],
         "momentum_product": 1.0 if optimizer is None else kept["optimizer_state"]["momentum_product"],
     }
     if has_dropout(kept["layers"]):
         described["masks"] = kept["masks"]
+    if kept["missing_targets"] != "raise":
+        described["missing_targets"] = kept["missing_targets"]
     return json.dumps(described).encode("ascii")
 
 
@@ -70,6 +72,19 @@ def named(thing):
     return {"name": type(thing).__name__, **fields_of(thing)}
 
 
+def with_rate(entry, last):
+    return entry | {"lr": rate_of(entry["lr"], last)} if "lr" in entry else entry
+
+
+def rate_of(lr, last):
+    """A learning rate in names and numbers; of what has no such description the name, and the rate of the last step."""
+    if isinstance(lr, float):
+        return lr
+    if not schedules.is_own(lr):
+        return {"object": schedules.name_of(lr), "last": last}
+    return named(lr) | {"lr": rate_of(lr.lr, last)}
+
+
 def init_name(init):
     """The name of an init; arrays and callables have done their work, and what they made is in the parameters."""
     return init if isinstance(init, str) else "auto"
@@ -89,8 +104,9 @@ def parsed(text):
     newer = f"version: expected 1 to {VERSION} of the format, got {checks.SHORT.repr(version)}"
     known = type(version) is int and 1 <= version <= VERSION
     expect(known, f"{newer}, written by fastbp {described.get('fastbp')!r:.40}")
-    wanted, keys = KEYS_OF_1 if version == 1 else KEYS, described.keys() - OPTIONAL
-    expect(keys == wanted, f"description: expected the keys {sorted(wanted)}, got {sorted(described)!r:.200}")
+    keys, optional = (KEYS_OF_1, set()) if version == 1 else (KEYS, OPTIONAL)
+    wrong = f"description: expected the keys {sorted(keys)}, got {sorted(described)!r:.200}"
+    expect(keys <= described.keys() <= keys | optional, wrong)
     return upgraded(described) if version == 1 else described
 
 
@@ -123,12 +139,14 @@ def shape_of(described):
     return checks.positive_int("inputs", described["inputs"]), chain, checks.dtype("dtype", described["dtype"])
 
 
-def bare_network(described, n_inputs, chain, dtype, loss):
-    """The network described, its parameters and optimiser state zero; `loss` as in `saving.load`."""
+def bare_network(described, n_inputs, chain, dtype, loss, lr=None):
+    """The network described, its parameters and optimiser state zero; `loss` and `lr` as in `saving.load`."""
     from .network import Network
 
     objective = loss_of(described["loss"], loss)
     losses.check_range(objective, dtype)
+    missing = described.get("missing_targets", "raise")
+    losses.check_missing(objective, missing)
     n_dense = sum(isinstance(layer, layers.Dense) for layer in chain)
     hidden = ["identity"] * (n_dense - 1)
     net = Network.__new__(Network)
@@ -139,6 +157,7 @@ def bare_network(described, n_inputs, chain, dtype, loss):
         dtype,
         checks.seed("seed", described["seed"]),
         checks.threads("threads", described["threads"]),
+        missing,
     )
     net._rng = generator_of(described["rng"])
     steps = checks.integer("steps", described["steps"], 0)
@@ -151,13 +170,38 @@ def bare_network(described, n_inputs, chain, dtype, loss):
         fine = isinstance(masks, list) and len(masks) == 2 and all(type(n) is int and 0 <= n < 1 << 63 for n in masks)
         expect(fine, "masks: expected two integers")
         net._engine.set_masks(*masks)
-    if described["optimizer"] is not None:
-        optimizer = named_of(optimizers, tuple(optimizers.CLASSES), described["optimizer"], "optimizer")
+    entry = described["optimizer"]
+    waits = isinstance(entry, dict) and is_object(entry.get("lr"))
+    expect(lr is None or waits, "lr: expected None, for the file has no optimiser that asks for a schedule")
+    if entry is not None:
+        if isinstance(entry, dict) and isinstance(entry.get("lr"), dict):
+            entry = entry | {"lr": rate(entry["lr"], lr)}
+        optimizer = named_of(optimizers, tuple(optimizers.CLASSES), entry, "optimizer")
         optimizers.check(optimizer, dtype)
         net._set_optimizer(optimizer, fresh=True)
         net._engine.steps = steps
         net._engine.momentum_product = momentum_product
     return net
+
+
+def is_object(entry):
+    return isinstance(entry, dict) and entry.keys() == {"object", "last"}
+
+
+def rate(entry, lr):
+    """What `rate_of` described; `lr` is what came with the call, where the file has no more than a name."""
+    if not isinstance(entry, dict):
+        return checks.number("lr", entry, at_least=0)
+    if not is_object(entry):
+        expect("lr" in entry, "lr: expected a name and fields, lr among them")
+        return named_of(schedules, tuple(schedules.OWN), entry | {"lr": rate(entry["lr"], None)}, "lr")
+    if lr is None:
+        return checks.number("lr", entry["last"], at_least=0)
+    wanted = (
+        f"lr: expected load(path, lr=...) with what is named {entry['object']!r:.60}, got {schedules.name_of(lr)!r:.60}"
+    )
+    expect(schedules.name_of(schedules.checked(lr)) == entry["object"], wanted)
+    return lr
 
 
 def made(kind, entry, what):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from . import checks
+from . import checks, schedules
+from .schedules import LearningRate
 
 
 class Optimizer:
@@ -15,7 +16,7 @@ class Optimizer:
 
 def learning_rate(value):
     """A learning rate as it is kept, or an error that names it."""
-    return checks.number("lr", value, at_least=0)
+    return schedules.checked(value)
 
 
 def not_negative(name, value):
@@ -99,8 +100,9 @@ class FirstOrder(Optimizer):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, >= 0.
+    lr : float, Schedule or callable
+        Learning rate, >= 0: a number, a schedule such as :class:`fastbp.Cosine`, or a function that gives one for the
+        epoch of a number, counted from 0.
     weight_decay : float
         Of the L2 penalty weight_decay / 2 ||w||^2, >= 0.
     l1 : float
@@ -113,7 +115,7 @@ class FirstOrder(Optimizer):
         > 0; as ``torch.nn.utils.clip_grad_value_`` before the step.
     """
 
-    lr: float
+    lr: LearningRate
     _: KW_ONLY
     weight_decay: float = 0.0
     l1: float = 0.0

@@ -238,7 +238,7 @@ def check(net, X, y, *, eps=None, rtol=None, atol=None):
     rtol = RTOL[net.dtype.name] if rtol is None else checks.number("rtol", rtol, above=0, below=1)
     atol = None if atol is None else checks.number("atol", atol, above=0)
     X = data.inputs(X, net.n_inputs, net.dtype)
-    targets = data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype)
+    targets = data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
     if not np.isfinite(net.params).all():
         raise ValueError(f"params: expected finite parameters, got {net.params[~np.isfinite(net.params)][0]}")
 

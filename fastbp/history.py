@@ -1,7 +1,5 @@
-"""What a fit leaves behind, and the line that shows it while it runs."""
+"""What a fit leaves behind."""
 
-import sys
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,22 +13,24 @@ class History:
     ----------
     initial_epoch : int
         How many epochs came before the first entry.
+    last_epoch : int, optional
+        The number of the last epoch that is planned.
 
     Attributes
     ----------
     history : dict of str to list
-        ``loss`` (row-weighted mean over the batches of an epoch, as they were met), ``lr``, ``seconds``; with
-        validation data also ``val_loss`` and ``val_`` with the name of each metric: those that were asked for, or the
-        one that `Network.evaluate` reports for the loss, ``val_accuracy`` for a loss of classes, ``val_r2`` for the
-        others.
+        ``loss`` (row-weighted mean over the batches of an epoch, as they were met), ``lr`` (of the last step),
+        ``seconds``; with validation data also ``val_loss`` and ``val_`` with the name of each metric: those that were
+        asked for, or the one that `Network.evaluate` reports for the loss, ``val_accuracy`` for a loss of classes,
+        ``val_r2`` for the others.
     epochs : range
         The epochs' numbers, counted from 1.
     """
 
     history: dict[str, list[float]]
 
-    def __init__(self, initial_epoch: int = 0) -> None:
-        self.initial_epoch = initial_epoch
+    def __init__(self, initial_epoch: int = 0, last_epoch: int | None = None) -> None:
+        self.initial_epoch, self.last_epoch = initial_epoch, last_epoch
         self.history = {"loss": [], "lr": [], "seconds": []}
         self._names = ()  # of fit's own lists: callbacks may add others, of any length
 
@@ -53,7 +53,7 @@ class History:
 
     def copy(self):
         """An independent History of the same epochs."""
-        twin = History(self.initial_epoch)
+        twin = History(self.initial_epoch, self.last_epoch)
         twin._names = self._names
         twin.history = {name: list(values) for name, values in self.history.items()}
         return twin
@@ -96,34 +96,3 @@ class History:
     def __repr__(self):
         n = len(self.history["loss"])
         return f"<History of {n} epochs, loss {self.history['loss'][-1]:.6g}>" if n else "<History of 0 epochs>"
-
-
-class Progress:
-    """One line on standard error, rewritten in place; printed once at the end where that is not a terminal."""
-
-    def __init__(self, epochs, stream=None):
-        self.epochs = epochs
-        self.stream = stream or sys.stderr  # None where there is no console
-        self.live = self.stream is not None and self.stream.isatty()
-        self.last = 0.0
-
-    def show(self, history, final):
-        now = time.monotonic()
-        if self.stream is None or not final and (not self.live or now - self.last < 0.1):
-            return
-        self.last = now
-        values = history.history
-        n = len(values["loss"])
-        if not n:
-            return
-        epoch = history.epochs[-1]
-        filled = 24 * epoch // self.epochs
-        parts = [f"epoch {epoch}/{self.epochs} [{'=' * filled}{' ' * (24 - filled)}]", f"loss {values['loss'][-1]:.5f}"]
-        if "val_loss" in values:
-            parts.append(f"val_loss {values['val_loss'][-1]:.5f}")
-        parts.append(f"{sum(values['seconds']):.1f} s")
-        line = "  ".join(parts)
-        self.stream.write(f"\r{line}\x1b[K" if self.live else line)
-        if final:
-            self.stream.write("\n")
-        self.stream.flush()

@@ -292,6 +292,14 @@ def check_range(loss, dtype):
         raise ValueError(f"loss: expected a parameter in the range of {dtype}, got {loss!r}")
 
 
+def check_missing(loss, missing_targets):
+    """Refuses to mask what a loss cannot do without."""
+    checks.choice("missing_targets", missing_targets, ("raise", "mask"))
+    if missing_targets == "mask" and not (isinstance(loss, Loss) and not isinstance(loss, CrossEntropy)):
+        whose = "cross_entropy" if isinstance(loss, Loss) else "a loss object of one's own"
+        raise ValueError(f"missing_targets: expected 'raise' with {whose}, got 'mask'")
+
+
 def value_and_delta(loss, outputs, targets):
     """Calls a user's loss object and checks what it returns.
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import chain, checks, config, cpus, data, losses, optimizers, state, training
+from . import chain, checks, config, cpus, data, losses, optimizers, schedules, state, training
 from . import layers as layers_
 from . import metrics as metrics_
 from .layers import Layer
 
 READ_ONLY = frozenset(
     "params weights biases running_means running_vars n_params n_inputs n_outputs layers objective dtype seed threads "
-    "optimizer history".split()
+    "optimizer history missing_targets".split()
 )
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class Network:
         of the outputs' shape.
     bias : bool
         Whether the layers given as ints have biases.
+    missing_targets : {"raise", "mask"}
+        What NaN among float targets means: an error, or that this element has no target. It has no part in loss and
+        gradient then, and the mean is that over the elements with a target (docs/losses-and-metrics.md). Not for
+        ``cross_entropy`` and loss objects of one's own.
     init : str, array or callable
         How weights start; ``"auto"`` fits the activation. Biases start at zero.
     dtype : {"float32", "float64"}
@@ -104,6 +108,7 @@ class Network:
     seed: int | None
     threads: int | None
     objective: Any
+    missing_targets: Literal["raise", "mask"]
     optimizer: "Optimizer | None"
     history: "History | None"
     _engine: "Engine"
@@ -120,10 +125,12 @@ class Network:
         dtype: DTypeLike = "float32",
         seed: int | None = None,
         threads: int | None = None,
+        missing_targets: Literal["raise", "mask"] = "raise",
     ) -> None:
         objective = losses.resolve(loss)
         dtype = checks.dtype("dtype", dtype)
         losses.check_range(objective, dtype)
+        losses.check_missing(objective, missing_targets)
         self._describe(
             chain.input_count(layers),
             chain.resolve(layers, activation, output, objective, bias, init),
@@ -131,6 +138,7 @@ class Network:
             dtype,
             checks.seed("seed", seed),
             checks.threads("threads", threads),
+            missing_targets,
         )
         self._rng = np.random.default_rng(self.seed)
         starts = list(chain.starts(self.n_inputs, self.layers, self._rng))
@@ -155,10 +163,10 @@ class Network:
             raise AttributeError(f"{name}: cannot be set{hint}")
         super().__setattr__(name, value)
 
-    def _describe(self, n_inputs, layers, objective, dtype, seed, threads):
+    def _describe(self, n_inputs, layers, objective, dtype, seed, threads, missing_targets="raise"):
         self.__dict__.update(
             n_inputs=n_inputs, layers=layers, n_outputs=chain.widths(n_inputs, layers)[-1], objective=objective,
-            dtype=dtype, seed=seed, threads=threads, optimizer=None, history=None,
+            dtype=dtype, seed=seed, threads=threads, optimizer=None, history=None, missing_targets=missing_targets,
         )  # fmt: skip
 
     def _build(self):
@@ -176,6 +184,8 @@ class Network:
             [(layer.setting, layer.momentum) for layer in self.layers],
         )
         self._engine.set_threads(cpus.default_threads() if self.threads is None else self.threads)
+        if self.missing_targets == "mask":
+            self._engine.mask_missing_targets()
         self._core_loss = core_loss
         params = np.asarray(self._engine.parameters)
         pairs = [layer.shapes(n) for n, layer in zip(sizes, self.layers)]  # noqa: B905 (one more: the outputs)
@@ -239,12 +249,19 @@ class Network:
         n = X.shape[0]
         if training:
             chain.refuse_one_row(self.layers, n, "X")
-        targets = data.targets(y, n, self.n_outputs, self.objective, self.dtype)
+        targets = data.targets(y, n, self.n_outputs, self.objective, self.dtype, missing=self.missing_targets)
         if sample_weight is None:
-            return X, targets, None, n, float(n)
+            return X, targets, None, n, self._total_weight(targets, None)
         if self._core_loss.code == losses.GivenDelta.code:
             raise ValueError("sample_weight: expected None with a loss object of one's own, which weighs rows itself")
-        return X, targets, data.sample_weights(sample_weight, n, self.dtype), n, float(n)
+        weights = data.sample_weights(sample_weight, n, self.dtype)
+        return X, targets, weights, n, self._total_weight(targets, weights)
+
+    def _total_weight(self, targets, weights):
+        """By what a sum of row losses is divided, for weights of mean 1; where no target is there, the sum is 0."""
+        if self.missing_targets == "mask":
+            return data.present_rows(targets, weights) or 1.0
+        return float(len(targets))
 
     def _delta_of_custom_loss(self, X, targets, training=False):
         outputs = np.empty((len(X), self.n_outputs), self.dtype)
@@ -361,7 +378,7 @@ class Network:
         callbacks: "Callable[[Network, History], Any] | Sequence[Callable[[Network, History], Any]]" = (),
         initial_epoch: int = 0,
         on_interrupt: Literal["raise", "return"] = "raise",
-        verbose: Literal[0, 1] = 1,
+        verbose: Literal["auto", 0, 1] = "auto",
     ) -> "History":
         """Trains from the present weights.
 
@@ -402,8 +419,9 @@ class Network:
             with `epochs`. The order of rows goes on by itself, as the generator's state does.
         on_interrupt : {"raise", "return"}
             Whether Ctrl-C raises KeyboardInterrupt or ends the training and returns the history.
-        verbose : {0, 1}
-            1 shows progress.
+        verbose : {"auto", 0, 1}
+            Whether progress is shown: ``"auto"`` on a terminal only, 1 always (elsewhere as one line at the end). See
+            :class:`Progress`.
 
         Returns
         -------
@@ -449,7 +467,7 @@ class Network:
             As in :meth:`fit`, but that a piece alone does not tell what is balanced.
         optimizer : SGD, Adam, ..., optional
             Starts fresh unless it equals the present one, so that it may be named in each call. None continues the
-            present one.
+            present one. Its learning rate is a number: pieces do not tell a schedule what time it is.
 
         Returns
         -------
@@ -473,6 +491,7 @@ class Network:
         """
         if type(optimizer) is type(self.optimizer) and optimizer == self.optimizer:
             optimizer = None
+        schedules.refuse_in_pieces(self.optimizer if optimizer is None else optimizer)
         if class_weight is not None and not isinstance(class_weight, Mapping):
             raise TypeError(f"class_weight: expected a dict or None, got {checks.described(class_weight)}")
         training.fit(
@@ -487,7 +506,7 @@ class Network:
         if fresh:  # a Ctrl-C from here on leaves none, rather than one whose state is another's
             self.__dict__["optimizer"] = None
         try:
-            self._hand_over(optimizer, fresh)
+            self._hand_over(schedules.with_number(optimizer), fresh)
         except MemoryError:
             self.__dict__["optimizer"] = before
             raise
@@ -509,8 +528,11 @@ class Network:
         X, y
             As in :meth:`loss`.
         metrics : list of str or callable, optional
-            Names of ``fastbp.metrics.METRICS``, or functions that return a number for (outputs, targets), outputs as
-            `predict` gives them, targets of their shape or int class indices (n,). None is ``["accuracy"]`` for a loss
+            Names: ``"mse"``, ``"rmse"``, ``"mae"``, ``"r2"``; for losses of classes ``"accuracy"``,
+            ``"balanced_accuracy"``, ``"top_5_accuracy"`` (any number), ``"precision"``, ``"recall"``, ``"f1"``,
+            ``"auc"``, ``"log_loss"``; ``"sklearn:"`` and the name of a scorer of scikit-learn's. Or functions that
+            return a number for (outputs, targets), outputs as `predict` gives them, targets of their shape or int class
+            indices (n,). docs/losses-and-metrics.md defines them. None is ``["accuracy"]`` for a loss
             of classes (cross_entropy, binary_cross_entropy, hinge), ``["r2"]`` for the others, and nothing for a loss
             object of one's own.
 
@@ -535,8 +557,9 @@ class Network:
         """The mean loss, for data that has come through the door."""
         if self._core_loss.code == losses.GivenDelta.code:
             return self._delta_of_custom_loss(X, targets, training)[0]
-        n = X.shape[0]
-        return self._engine.loss(X, targets, weights, n, float(n), self._core_loss.code_for(targets), training)
+        total = self._total_weight(targets, weights)
+        code = self._core_loss.code_for(targets)
+        return self._engine.loss(X, targets, weights, X.shape[0], total, code, training)
 
     def gradcheck(
         self,
@@ -669,7 +692,7 @@ class Network:
         return twin
 
     def __getstate__(self):
-        return state.of(self)
+        return state.picklable(state.of(self))
 
     def __setstate__(self, saved):
         state.restore(self, saved)

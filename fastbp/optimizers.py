@@ -2,9 +2,10 @@
 
 from dataclasses import KW_ONLY, dataclass
 
-from . import checks
+from . import checks, schedules
 from .adam import Adam, AdamW, AMSGrad, NAdam
 from .first_order import FirstOrder, Optimizer
+from .schedules import LearningRate
 
 KINDS = ("SGD", "Adam", "AdamW", "NAdam", "RMSprop", "Adagrad", "Rprop")  # in the order of the codes in src/names.pxd
 
@@ -13,6 +14,7 @@ def check(optimizer, dtype):
     """Refuses what is no optimiser, and hyper-parameters that a net of this dtype cannot compute with."""
     if type(optimizer) not in CLASSES.values():
         raise TypeError(f"optimizer: expected one of {', '.join(CLASSES)} or None, got {checks.described(optimizer)}")
+    optimizer = schedules.with_number(optimizer)  # of a schedule each epoch's largest rate is looked at, in rates.py
     smallest, largest = checks.reach(dtype)
     for name, number in optimizer.denominators().items():
         if not smallest <= number <= largest:
@@ -45,8 +47,9 @@ class SGD(FirstOrder):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, >= 0.
+    lr : float, Schedule or callable
+        Learning rate, >= 0: a number, a schedule such as :class:`fastbp.Cosine`, or a function that gives one for the
+        epoch of a number, counted from 0.
     momentum : float
         In [0, 1).
     nesterov : bool
@@ -76,7 +79,7 @@ class SGD(FirstOrder):
 
     kind = "SGD"
 
-    lr: float
+    lr: LearningRate
     _: KW_ONLY
     momentum: float = 0.0
     nesterov: bool = False
@@ -99,8 +102,8 @@ class RMSprop(FirstOrder):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, >= 0.
+    lr : float, Schedule or callable
+        Learning rate, >= 0; see docs/schedules.md.
     alpha : float
         Decay of the running means, in [0, 1).
     eps : float
@@ -122,7 +125,7 @@ class RMSprop(FirstOrder):
 
     kind = "RMSprop"
 
-    lr: float = 1e-2
+    lr: LearningRate = 1e-2
     _: KW_ONLY
     alpha: float = 0.99
     eps: float = 1e-8
@@ -144,8 +147,8 @@ class Adagrad(FirstOrder):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, >= 0.
+    lr : float, Schedule or callable
+        Learning rate, >= 0; see docs/schedules.md.
     lr_decay : float
         >= 0.
     eps : float
@@ -164,7 +167,7 @@ class Adagrad(FirstOrder):
 
     kind = "Adagrad"
 
-    lr: float = 1e-2
+    lr: LearningRate = 1e-2
     _: KW_ONLY
     lr_decay: float = 0.0
     eps: float = 1e-10
@@ -190,7 +193,7 @@ class Rprop(FirstOrder):
     Parameters
     ----------
     lr : float
-        The step size to start with, >= 0.
+        The step size to start with, >= 0: a number, for there is no rate that a schedule could change.
     etas : (float, float)
         Factors of the step size: in (0, 1) where the sign turns, > 1 where it stays.
     step_sizes : (float, float)
@@ -222,6 +225,11 @@ class Rprop(FirstOrder):
     _: KW_ONLY
     etas: tuple[float, float] = (0.5, 1.2)
     step_sizes: tuple[float, float] = (1e-6, 50.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.lr, float):
+            raise TypeError(f"lr: expected a number with Rprop, got {checks.described(self.lr)}")
 
     def factors(self):
         largest_step = {"etas[1] * step_sizes[1]": self.etas[1] * self.step_sizes[1]}

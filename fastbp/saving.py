@@ -79,7 +79,7 @@ def write(path, fill):
             os.close(directory)
 
 
-def load(path: str | os.PathLike[str], *, loss: Any = None) -> "Network":
+def load(path: str | os.PathLike[str], *, loss: Any = None, lr: Any = None) -> "Network":
     """The network in a file that `Network.save` wrote.
 
     Parameters
@@ -88,6 +88,9 @@ def load(path: str | os.PathLike[str], *, loss: Any = None) -> "Network":
     loss : object, optional
         The loss object of one's own that the network had; the file holds no more than the name of its class. None where
         the loss is one of fastbp's.
+    lr : callable, optional
+        The function (or the `Schedule` of a class of one's own) that stood for the optimiser's learning rate; the file
+        holds its name. None leaves the rate of the last step, a number.
 
     Returns
     -------
@@ -132,7 +135,7 @@ def load(path: str | os.PathLike[str], *, loss: Any = None) -> "Network":
     damage = (ValueError, TypeError, RuntimeError, EOFError, OverflowError, struct.error, zipfile.BadZipFile)
     with CautiousFile(path) as file:
         try:
-            return read(file, loss)
+            return read(file, loss, lr)
         except damage as error:
             problem = error
         except OSError as error:
@@ -151,7 +154,7 @@ class CautiousFile(io.FileIO):
         return piece
 
 
-def read(file, loss):
+def read(file, loss, lr):
     """The network in an open file."""
     import zipfile
 
@@ -166,7 +169,7 @@ def read(file, loss):
         # before memory is taken
         check_size("params", sizes.get("params", 0), chain_.n_parameters(n_inputs, chain), dtype)
         check_size("running", sizes.get("running", HEADER), chain_.n_running(n_inputs, chain), dtype)
-        net = description.bare_network(described, n_inputs, chain, dtype, loss)
+        net = description.bare_network(described, n_inputs, chain, dtype, loss, lr)
         arrays = {"params": np.asarray(net._engine.parameters)}
         if chain_.n_running(n_inputs, chain):
             arrays["running"] = np.asarray(net._engine.running)

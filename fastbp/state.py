@@ -6,6 +6,8 @@ import pickle
 
 import numpy as np
 
+from . import schedules
+
 # The state of an optimiser, by the names of the engine's attributes. A vector that a kind does not need has no numbers.
 VECTORS = ("first", "second", "third")
 SCALARS = ("steps", "momentum_product")
@@ -20,15 +22,17 @@ def of(net):
         kept |= {name: getattr(engine, name) for name in SCALARS}
     return {
         "n_inputs": net.n_inputs,
-        "layers": tuple(picklable(layer) for layer in net.layers),
+        "layers": tuple(picklable_layer(layer) for layer in net.layers),
         "objective": net.objective,
         "dtype": net.dtype.name,
         "seed": net.seed,
         "threads": net.threads,
+        "missing_targets": net.missing_targets,
         "params": np.array(engine.parameters),
         "running": np.array(engine.running),
         "masks": (engine.mask_key, engine.draws),
         "optimizer": optimizer,
+        "lr": engine.lr,
         "optimizer_state": kept,
         "history": None if net.history is None else net.history.copy(),
         "rng": net._rng.bit_generator.state,
@@ -38,7 +42,10 @@ def of(net):
 def restore(net, state):
     """Makes the bare object `net` the network of a state."""
     dtype = np.dtype(state["dtype"])
-    net._describe(state["n_inputs"], state["layers"], state["objective"], dtype, state["seed"], state["threads"])
+    net._describe(
+        state["n_inputs"], state["layers"], state["objective"], dtype, state["seed"], state["threads"],
+        state.get("missing_targets", "raise"),
+    )  # fmt: skip
     net._rng = np.random.default_rng()
     net._rng.bit_generator.state = state["rng"]
     net._build()
@@ -54,9 +61,21 @@ def restore(net, state):
             np.asarray(getattr(net._engine, name))[:] = kept[name]
         for name in SCALARS:
             setattr(net._engine, name, kept[name])
+        net._engine.lr = state.get("lr", net._engine.lr)
 
 
-def picklable(layer):
+def picklable(state):
+    """state, with the last learning rate instead of a schedule that cannot be pickled (a lambda)."""
+    optimizer = state["optimizer"]
+    if optimizer is not None:
+        try:
+            pickle.dumps(optimizer)
+        except Exception:  # pickle raises all sorts
+            return state | {"optimizer": schedules.with_number(optimizer, state["lr"])}
+    return state
+
+
+def picklable_layer(layer):
     """layer, without an init that cannot be pickled (a lambda): the weights that it made are kept anyway."""
     if not callable(getattr(layer, "init", None)):
         return layer

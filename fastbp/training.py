@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import chain, checks, class_weights, data, losses, metrics, optimizers
+from . import chain, checks, class_weights, data, losses, metrics, optimizers, progress, rates
 from .callbacks import Callback
 from .errors import DivergedError
-from .history import History, Progress
+from .history import History
 
 
 def fit(
@@ -25,7 +25,7 @@ def fit(
         raise ValueError(f"initial_epoch: expected an integer < {epochs}, the last epoch's number, got {initial_epoch}")
     batch_size = checks.positive_int("batch_size", batch_size)
     shuffle = checks.boolean("shuffle", shuffle)
-    verbose = checks.choice("verbose", verbose, (0, 1, True, False))
+    verbose = checks.choice("verbose", verbose, ("auto", 0, 1, True, False))
     on_interrupt = checks.choice("on_interrupt", on_interrupt, ("raise", "return"))
     if optimizer is not None:
         optimizers.check(optimizer, net.dtype)
@@ -40,7 +40,7 @@ def fit(
     if y is None:
         refuse_beside_iterable(sample_weight, class_weight, split)
         check_iterable(X, epochs - initial_epoch)
-        epoch = functools.partial(epoch_of_batches, net, X)
+        epoch = functools.partial(epoch_of_batches, net, X, rates.Rates(net, epochs))
     else:
         X, targets, weights = door(net, X, y, sample_weight)
         if split:
@@ -48,7 +48,7 @@ def fit(
         if split or class_weight is not None:
             weights = weights_of(net, targets, sample_weight, class_weight)
         optimizers.check_batch(optimizer or net.optimizer, batch_size, X.shape[0])
-        epoch = epoch_of(net, X, targets, weights, batch_size, shuffle)
+        epoch = epoch_of(net, X, targets, weights, batch_size, shuffle, rates.Rates(net, epochs))
     validate, names = validation_of(net, validation, metrics)
     key = os.getpid(), object()
     try:
@@ -60,13 +60,17 @@ def fit(
         if holder is not key:
             raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
         check_parameters(net)
-        for callback in with_hooks(callbacks):
-            callback.begin(net, ("loss", "lr", *names, "seconds"))
         fresh = optimizer is not None or net.optimizer is None
-        net._set_optimizer(optimizer or net.optimizer or optimizers.Adam(), fresh)
-        record = net.__dict__["history"] = History(initial_epoch)
+        optimizer = optimizer or net.optimizer or optimizers.Adam()
+        lists = "loss", "lr", *names, "seconds"
+        rates.begin(optimizer, lists)
+        shown = progress.wanted(callbacks, verbose)
+        for callback in [*with_hooks(callbacks), *([shown] if shown else [])]:
+            callback.begin(net, lists)
+        net._set_optimizer(optimizer, fresh)
+        record = net.__dict__["history"] = History(initial_epoch, epochs)
         try:
-            run(net, epoch, validate, range(initial_epoch, epochs), callbacks, Progress(epochs) if verbose else None)
+            run(net, epoch, validate, range(initial_epoch, epochs), callbacks, shown)
         except KeyboardInterrupt:
             if on_interrupt == "raise":
                 raise
@@ -76,22 +80,22 @@ def fit(
             del net.__dict__["_fitted_by"]
 
 
-def run(net, epoch, validate, numbers, callbacks, progress):
-    """The epochs of these numbers, from 0, each entered into net.history."""
+def run(net, epoch, validate, numbers, callbacks, shown):
+    """The epochs of these numbers, from 0, each entered into net.history; `shown` is a Progress or None."""
     record = net.history
     with contextlib.ExitStack() as at_the_end:  # of whatever kind it is; the last one here comes first
-        if progress:
-            at_the_end.callback(progress.show, record, final=True)
+        if shown:
+            at_the_end.callback(shown.end, net, record)
         for callback in reversed(with_hooks(callbacks)):
             at_the_end.callback(callback.end, net, record)
         at_the_end.callback(record.close)
         for number in numbers:
             begin = time.perf_counter()
-            entry = {"loss": epoch(number), "lr": net.optimizer.lr} | validate()
+            entry = {"loss": epoch(number), "lr": net._engine.lr} | validate()
             entry["seconds"] = time.perf_counter() - begin
             record.append(entry)
-            if progress:
-                progress.show(record, final=False)
+            if shown:
+                shown(net, record)
             answers = [callback(net, record) for callback in callbacks]
             if any(answer for answer in answers if isinstance(answer, (bool, np.bool_))):
                 break
@@ -142,7 +146,7 @@ def validation_of(net, validation, asked):
     X, y, X_name, y_name, first = validation
     try:
         X = data.inputs(X, net.n_inputs, net.dtype, name=X_name)
-        y = data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype, name=y_name)
+        y = data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype, y_name, net.missing_targets)
     except data.RowError as error:
         raise error.in_rows(range(first, first + len(X))) from None
     names = "val_loss", *(f"val_{name}" for name, _ in functions)
@@ -160,7 +164,8 @@ def door(net, X, y, sample_weight):
     else:
         X = data.inputs(X, net.n_inputs, net.dtype)
     n = X.shape[0]
-    take_targets = data.check_targets if data.is_streaming(y) else functools.partial(data.targets, dtype=net.dtype)
+    whole = functools.partial(data.targets, dtype=net.dtype, missing=net.missing_targets)
+    take_targets = data.check_targets if data.is_streaming(y) else whole
     targets = take_targets(y, n, net.n_outputs, net.objective)
     return X, targets, None if sample_weight is None else data.sample_weights(sample_weight, n, net.dtype)
 
@@ -180,7 +185,7 @@ def weights_of(net, targets, sample_weight, class_weight):
     weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)[:n]
     if class_weight is not None:
         if data.is_streaming(targets):
-            targets = data.targets(targets, n, net.n_outputs, net.objective, net.dtype)
+            targets = data.targets(targets, n, net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
         of_classes = class_weights.row_weights(class_weight, targets, net)
         weights = of_classes if weights is None else weights * of_classes
     return None if weights is None else data.sample_weights(weights, n, net.dtype)
@@ -190,35 +195,42 @@ def is_custom(net):
     return net._core_loss.code == losses.GivenDelta.code
 
 
-def epoch_of(net, X, targets, weights, batch_size, shuffle):
+def epoch_of(net, X, targets, weights, batch_size, shuffle, learning_rates):
     """A function of the epoch's number that trains one epoch and returns its loss."""
     n = X.shape[0]
     batch_size = min(batch_size, n)
     last = n % batch_size or batch_size
     chain.refuse_one_row(net.layers, last, f"batch_size: the last of {n} rows in batches of {batch_size}")
+    steps = -(-n // batch_size)
 
     def stream(number):
         order = net._rng.permutation(n) if shuffle else np.arange(n)
-        return streamed_epoch(net, batches(X, targets, weights, order, batch_size), number)
+        source = batches(X, targets, weights, order, batch_size)
+        return streamed_epoch(net, source, number, learning_rates.of_epoch(number, steps))
 
     def epoch(number):
         order = net._rng.permutation(n) if shuffle else None
+        of_steps = learning_rates.of_epoch(number, steps).of(0, steps)
         code = net._core_loss.code_for(targets)
-        total, refused = net._engine.train(X, targets, weights, order, n, batch_size, code)
+        total, refused = net._engine.train(X, targets, weights, order, n, batch_size, code, of_steps)
         if refused >= 0:
             raise diverged(net, number, refused // batch_size)
-        return total / n
+        return total / counted
 
-    return stream if is_custom(net) or data.is_streaming(X) or data.is_streaming(targets) else epoch
+    if is_custom(net) or data.is_streaming(X) or data.is_streaming(targets):
+        return stream
+    counted = net._total_weight(targets, None)
+    return epoch
 
 
-def epoch_of_batches(net, iterable, number):
-    return streamed_epoch(net, pairs(iterable), number)
+def epoch_of_batches(net, iterable, learning_rates, number):
+    steps = len(iterable) if hasattr(iterable, "__len__") else None
+    return streamed_epoch(net, pairs(iterable), number, learning_rates.of_epoch(number, steps))
 
 
-def streamed_epoch(net, source, number):
+def streamed_epoch(net, source, number, of_steps):
     """One epoch over batches (X, y, weights, numbers of rows) that are converted one by one, each before its step."""
-    total, rows = 0.0, 0
+    total, rows, counted = 0.0, 0, 0.0
     for k, (X, y, weights, numbers) in enumerate(source):
         X, targets = converted_batch(net, X, y, numbers, f"batch {k + 1} of epoch {number + 1}")
         n = X.shape[0]
@@ -228,21 +240,23 @@ def streamed_epoch(net, source, number):
             loss, targets = net._delta_of_custom_loss(X, targets, training=True)
             if not np.isfinite(loss):
                 raise diverged(net, number, k)
-        batch_loss, refused = net._engine.train(X, targets, weights, None, n, n, net._core_loss.code_for(targets))
+        code = net._core_loss.code_for(targets)
+        batch_loss, refused = net._engine.train(X, targets, weights, None, n, n, code, of_steps.of(k, 1))
         if refused >= 0:
             raise diverged(net, number, k)
         total += batch_loss if loss is None else loss * n
         rows += n
+        counted += n if net.missing_targets == "raise" else data.present_rows(targets)
     if not rows:
         raise ValueError(f"X: expected batches of data, got none in epoch {number + 1}")
-    return total / rows
+    return total / (counted or 1.0)
 
 
 def converted_batch(net, X, y, numbers, where):
     """(X, targets) of a batch; an error says which batch, and which row of the whole where rows have numbers."""
     try:
         X = data.inputs(X, net.n_inputs, net.dtype)
-        return X, data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype)
+        return X, data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
     except data.RowError as error:
         if numbers is not None:
             raise error.in_rows(numbers) from None
@@ -298,5 +312,5 @@ def diverged(net, epoch, batch):
     return DivergedError(
         f"training diverged in epoch {epoch + 1}, batch {batch + 1}: a loss, gradient or parameter would leave the "
         "finite range; the last finite parameters are in place. "
-        f"A smaller learning rate than {net.optimizer.lr:g} may help"
+        f"A smaller learning rate than {net._engine.lr:g} may help"
     )

@@ -12,14 +12,16 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, Py
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThread_release_lock, WAIT_LOCK
+from libc.math cimport isfinite
 from libc.string cimport memset
 
 from between cimport backward_between, forward_between, weights_between
 from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES
-from data cimport Data, finite_in_parts, per_row, take_inputs, take_targets
+from data cimport Data, finite_in_parts, per_row, present_rows, take_inputs, take_targets
 from names cimport ADAGRAD, BATCH_NORM, DENSE, DROPOUT, LAYER_NORM
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
+from losses cimport masked_sweep
 from online cimport load_rows, online_step, store_rows, trains_by_row
 from optimizers cimport Optimizer, chunk_size, largest, numbers_of_first, numbers_of_second, numbers_of_third
 from pack cimport unpack_rows
@@ -88,6 +90,11 @@ cdef bint narrow_row_step(const Plan *plan, const Data *data, real *arena, long 
 cdef long whole_vectors(long n) noexcept nogil:
     """n numbers, filled up to whole vectors."""
     return (n + VL - 1) // VL * VL
+
+
+cdef double masked_loss(const Plan *plan, const real *arena, long row, long rows, real *delta) noexcept nogil:
+    """masked_sweep once, for all who ask for a loss."""
+    return masked_sweep(plan, arena, row, rows, delta)
 
 
 def level():
@@ -169,18 +176,20 @@ cdef class Buffer:
 
 
 cdef class Array:
-    """A C-contiguous buffer of this module's dtype (or of C ints, or of longs) held while a call uses it."""
+    """A C-contiguous buffer of this module's dtype (or of C ints, longs or doubles) held while a call uses it."""
     cdef Py_buffer view
     cdef bint held
 
     def __cinit__(self, array, str kind, Py_ssize_t rows, Py_ssize_t columns, bint writable=False):
         cdef int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT
         cdef Py_ssize_t itemsize = sizeof(real) if kind == "real" else sizeof(int) if kind == "int" else sizeof(long)
+        if kind == "double":
+            itemsize = sizeof(double)
         if writable:
             flags |= PyBUF_WRITABLE
         PyObject_GetBuffer(array, &self.view, flags)
         self.held = True
-        formats = {"real": (b"f" if REAL_BITS == 32 else b"d",), "int": (b"i",), "long": (b"l", b"q")}
+        formats = {"real": (b"f" if REAL_BITS == 32 else b"d",), "int": (b"i",), "long": (b"l", b"q"), "double": (b"d",)}
         if self.view.format not in formats[kind] or self.view.itemsize != itemsize:
             raise TypeError(f"expected a buffer of {kind} numbers, got format {self.view.format.decode()!r}")
         if self.view.len != rows * columns * itemsize:
@@ -314,6 +323,7 @@ cdef class Engine:
     cdef readonly unsigned long long draws      # steps that drew masks so far
     cdef bint has_batch_norm, has_dropout
     cdef tuple recipe
+    cdef bint masked            # targets may be missing
     cdef Clock *clock           # NULL but in `profile`
     cdef int threads            # that a call may use
     cdef long work              # multiply-adds of a step, per row
@@ -362,6 +372,8 @@ cdef class Engine:
         plan.weights_between = &weights_between
         plan.backward_between = &backward_between
         plan.running = self.running.data
+        if self.masked:
+            plan.masked_loss = masked_loss
         for l in range(plan.n_layers):
             layer = &plan.layers[l]
             layer.inputs = sizes[l]
@@ -396,6 +408,11 @@ cdef class Engine:
         self.readers = self.waiting = 0
         self.writing = False
         self.generation = forks
+
+    def mask_missing_targets(self):
+        """From now on an element whose target is NaN has no part in loss and gradient."""
+        self.masked = True
+        self.own.plan.masked_loss = masked_loss
 
     def set_threads(self, int threads):
         """How many threads a call may use, 1 or more. It uses fewer for small work, and the results are the same."""
@@ -731,24 +748,49 @@ cdef class Engine:
     def momentum_product(self, double product):
         self.optimizer.momentum_product = product
 
-    def train(self, x, targets, weights, order, long rows, long batch_size, int loss_code):
+    @property
+    def lr(self):
+        """Learning rate of the last step, or of the next one where none has been taken."""
+        return self.optimizer.lr
+
+    @lr.setter
+    def lr(self, double lr):
+        self.optimizer.lr = lr
+
+    cdef const double *check_rates(self, rates, long steps, list held) except? NULL:
+        """A learning rate for each of so many steps, each finite and not negative."""
+        cdef Array array = Array(rates, "double", steps, 1)
+        cdef const double *rate = <const double *>array.view.buf
+        cdef long k
+        held.append(array)
+        for k in range(steps):
+            if not (isfinite(rate[k]) and rate[k] >= 0):
+                raise ValueError(f"lr: expected finite numbers >= 0, got {rate[k]} for step {k}")
+        return rate
+
+    def train(self, x, targets, weights, order, long rows, long batch_size, int loss_code, rates=None):
         """One epoch: a step for every batch_size rows in the given order, the last one shorter.
 
         Returns the sum over rows of the losses of their batches, and the number of the first row of the batch whose step
         was refused because a loss, gradient or parameter would leave the finite range (-1: none).
+        `rates` are learning rates, one a step; None leaves that of the optimiser.
+        Where targets may be missing a batch counts as many rows as its elements with a target would fill.
         Ctrl-C is looked for every 50 ms and falls between two steps.
         """
         cdef list held = []
         cdef Data data = self.take_data(x, targets, weights, order, rows, held)
+        cdef const double *rate = NULL
         cdef Scratch scratch = None
-        cdef double total = 0, loss = 0, deadline, scale
+        cdef double total = 0, loss = 0, deadline, scale, mean, counted
         cdef long first = 0, n, done
-        cdef bint fine = True, narrow
+        cdef bint fine = True, narrow, masked = self.masked and data.labels == NULL
         cdef Block block
         cdef Update update
         cdef int threads = self.threads_for(least(batch_size, rows))
         if self.first is None:
             raise RuntimeError("no optimiser has been set")
+        if rates is not None:
+            rate = self.check_rates(rates, blocks(rows, batch_size), held)
         if self.gradient is None:
             self.gradient = Buffer(self.n_parameters)
         self.after_fork()
@@ -766,7 +808,7 @@ cdef class Engine:
                 raise
             scratch.plan.loss = loss_code
             scratch.plan.clock = self.clock
-            scale = per_row(&scratch.plan)
+            mean = scale = per_row(&scratch.plan)
             self.optimizer.first = self.first.data
             self.optimizer.second = self.second.data
             self.optimizer.third = self.third.data
@@ -796,16 +838,24 @@ cdef class Engine:
                 done = 0
                 while first < rows:
                     n = least(batch_size, rows - first)
+                    counted = n
+                    if rate != NULL:
+                        self.optimizer.lr = rate[0]
+                        rate += 1
+                    if masked:
+                        counted = present_rows(&scratch.plan, &data, first, n)
+                        scale = mean / counted if counted > 0 else 0
                     if narrow:
                         fine = narrow_row_step(&scratch.plan, &data, scratch.arena, first, scale, &self.optimizer, &loss)
                     elif scratch.plan.padded_rows:
                         fine = row_step(&scratch.plan, &data, scratch.arena, first, scale, &self.optimizer, &loss)
                     else:
+                        block.scale = scale if masked else mean / n
                         fine = train_step(&block, &update, first, n, &loss)
                         scratch.plan.draw += fine and self.has_dropout
                     if not fine:
                         break
-                    total += loss * n
+                    total += loss * counted
                     first += n
                     done += n * self.work
                     if done > WORK_BETWEEN_LOOKS:

@@ -2,12 +2,17 @@
 # dl/dy, the exact product of the loss's and the activation's derivative (z - t for softmax, sigmoid and exp).
 #
 # Every row's loss and delta are multiplied by the scale of that row, which holds the mean and the sample weight.
+#
+# A target that is NaN is missing: where the loss is `masked` it has neither loss nor slope.
 
 from simd cimport (real, vec, VL, MAX_VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_min, v_abs, v_where_less,
                    v_where_first, v_sum, v_sums, v_exp, v_log, v_sigmoid, v_softplus)
 from names cimport (MSE, MAE, HUBER, QUANTILE, POISSON, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, HINGE, CLASS_HINGE, GIVEN_DELTA)
 from plan cimport GROUP, Plan, panels, least
 from activations cimport row_maxes, HALF, ONE
+
+cdef extern from "math.h" nogil:
+    const float INFINITY
 
 
 cdef inline vec value(const int loss, vec z, vec t, vec parameter) noexcept nogil:
@@ -44,8 +49,12 @@ cdef inline vec slope(const int loss, vec z, vec t, vec parameter) noexcept nogi
     return v_where_less(t * z, one, -t, v_zero())               # hinge
 
 
-cdef inline double sweep_one_output(const int loss, const real *z, const real *t, const real *scales, real *delta, long rows,
-                                    real parameter) noexcept nogil:
+cdef inline vec if_present(const bint masked, vec t, vec a) noexcept nogil:
+    return v_where_less(t, v_splat(INFINITY), a, v_zero()) if masked else a
+
+
+cdef inline double sweep_one_output(const int loss, const bint masked, const real *z, const real *t, const real *scales,
+                                    real *delta, long rows, real parameter) noexcept nogil:
     """sweep_loss for one output: lanes are rows, up to GROUP of them."""
     cdef real[GROUP] zs, ts, slopes
     cdef vec total = v_zero(), one_loss, scale
@@ -56,23 +65,25 @@ cdef inline double sweep_one_output(const int loss, const real *z, const real *t
     for chunk in range(panels(rows)):
         at = chunk * VL
         scale = v_load_first(scales + at, least(VL, rows - at))
-        one_loss = scale * value(loss, v_load(zs + at), v_load(ts + at), v_splat(parameter))
+        one_loss = if_present(masked, v_load(ts + at),
+                              scale * value(loss, v_load(zs + at), v_load(ts + at), v_splat(parameter)))
         total = total + v_where_first(least(VL, rows - at), one_loss, v_zero())
-        v_store(slopes + at, scale * slope(loss, v_load(zs + at), v_load(ts + at), v_splat(parameter)))
+        v_store(slopes + at, if_present(masked, v_load(ts + at),
+                                        scale * slope(loss, v_load(zs + at), v_load(ts + at), v_splat(parameter))))
     if delta != NULL:
         for r in range(rows):
             delta[r * VL] = slopes[r]
     return v_sum(total)
 
 
-cdef inline double sweep_loss(const int loss, const real *z, const real *t, const real *scales, real *delta, long rows,
-                              long stride, long width, real parameter) noexcept nogil:
+cdef inline double sweep_loss(const int loss, const bint masked, const real *z, const real *t, const real *scales, real *delta,
+                              long rows, long stride, long width, real parameter) noexcept nogil:
     cdef vec total, one_loss, zs, ts, scale
     cdef vec p = v_splat(parameter)
     cdef long panel, r, at
     cdef double loss_of_block = 0           # equal elements would all round one way in a longer float32 sum
     if width == 1 and rows > 1:
-        return sweep_one_output(loss, z, t, scales, delta, rows, parameter)
+        return sweep_one_output(loss, masked, z, t, scales, delta, rows, parameter)
     for panel in range(panels(width)):
         total = v_zero()
         for r in range(rows):
@@ -80,10 +91,10 @@ cdef inline double sweep_loss(const int loss, const real *z, const real *t, cons
             zs = v_load(z + at)
             ts = v_load(t + at)
             scale = v_splat(scales[r])
-            one_loss = scale * value(loss, zs, ts, p)
+            one_loss = if_present(masked, ts, scale * value(loss, zs, ts, p))
             total = total + v_where_first(least(VL, width - panel * VL), one_loss, v_zero())
             if delta != NULL:
-                v_store(delta + at, scale * slope(loss, zs, ts, p))
+                v_store(delta + at, if_present(masked, ts, scale * slope(loss, zs, ts, p)))
         loss_of_block += v_sum(total)
     return loss_of_block
 
@@ -186,6 +197,13 @@ cdef inline double copy_delta(const real *t, real *delta, long rows, long stride
     return 0
 
 
+cdef inline double masked_sweep(const Plan *plan, const real *arena, long row, long rows, real *delta) noexcept nogil:
+    """loss_and_delta of any loss that is a mean over elements. One loop for all, which asks for each vector what loss it is."""
+    return sweep_loss(plan.loss, True, arena + plan.layers[plan.n_layers - 1].z + row * VL, arena + plan.targets + row * VL,
+                      arena + plan.row_scales + row, delta, rows, plan.stride, plan.layers[plan.n_layers - 1].outputs,
+                      plan.loss_parameter)
+
+
 cdef inline double loss_and_delta(const Plan *plan, const real *arena, long row, long rows, real *delta) noexcept nogil:
     """The scaled loss of rows row .. row + rows - 1 of the block.
 
@@ -199,10 +217,12 @@ cdef inline double loss_and_delta(const Plan *plan, const real *arena, long row,
     if plan.loss == GIVEN_DELTA: return copy_delta(t, delta, rows, stride, width)
     if plan.loss == CROSS_ENTROPY: return by_groups(CROSS_ENTROPY, z, t, scales, delta, rows, stride, width)
     if plan.loss == CLASS_HINGE: return by_groups(CLASS_HINGE, z, t, scales, delta, rows, stride, width)
-    if plan.loss == MSE: return sweep_loss(MSE, z, t, scales, delta, rows, stride, width, p)
-    if plan.loss == MAE: return sweep_loss(MAE, z, t, scales, delta, rows, stride, width, p)
-    if plan.loss == HUBER: return sweep_loss(HUBER, z, t, scales, delta, rows, stride, width, p)
-    if plan.loss == QUANTILE: return sweep_loss(QUANTILE, z, t, scales, delta, rows, stride, width, p)
-    if plan.loss == POISSON: return sweep_loss(POISSON, z, t, scales, delta, rows, stride, width, p)
-    if plan.loss == BINARY_CROSS_ENTROPY: return sweep_loss(BINARY_CROSS_ENTROPY, z, t, scales, delta, rows, stride, width, p)
-    return sweep_loss(HINGE, z, t, scales, delta, rows, stride, width, p)
+    if plan.masked_loss != NULL: return plan.masked_loss(plan, arena, row, rows, delta)
+    if plan.loss == MSE: return sweep_loss(MSE, False, z, t, scales, delta, rows, stride, width, p)
+    if plan.loss == MAE: return sweep_loss(MAE, False, z, t, scales, delta, rows, stride, width, p)
+    if plan.loss == HUBER: return sweep_loss(HUBER, False, z, t, scales, delta, rows, stride, width, p)
+    if plan.loss == QUANTILE: return sweep_loss(QUANTILE, False, z, t, scales, delta, rows, stride, width, p)
+    if plan.loss == POISSON: return sweep_loss(POISSON, False, z, t, scales, delta, rows, stride, width, p)
+    if plan.loss == BINARY_CROSS_ENTROPY:
+        return sweep_loss(BINARY_CROSS_ENTROPY, False, z, t, scales, delta, rows, stride, width, p)
+    return sweep_loss(HINGE, False, z, t, scales, delta, rows, stride, width, p)

@@ -54,6 +54,9 @@ ctypedef void (*WeightsBetween)(const Plan *plan, const real *arena, int l, cons
 ctypedef void (*BackwardBetween)(const Plan *plan, const real *parameters, const real *arena, int l, real *delta, real *dx,
                                  long row, long rows) noexcept nogil
 
+cdef struct Plan
+ctypedef double (*LossOfRows)(const Plan *plan, const real *arena, long row, long rows, real *delta) noexcept nogil
+
 cdef struct Plan:
     Layer *layers
     int n_layers
@@ -65,6 +68,7 @@ cdef struct Plan:
     int loss
     int from_logits     # the loss is computed from y of the last layer, delta is dL/dy
     real loss_parameter
+    LossOfRows masked_loss      # where targets may be missing, else NULL
     long n_parameters
     long block_rows     # B
     long stride         # between panels

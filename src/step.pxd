@@ -6,7 +6,6 @@ from simd cimport real
 from names cimport ADAGRAD, ADAMW, NADAM, RMSPROP, RPROP, SGD
 from plan cimport Plan, blocks, least, sums_partials, threads_for_vectors
 from team cimport Pool, share
-from data cimport per_row
 from block cimport Block, add_partials, add_losses, block_backward, block_forward, pack
 from norms cimport keep_statistics, statistics_in_range
 from optimizers cimport MOST_CHUNKS, Optimizer, adagrad, adam, nadam, rmsprop, rprop, sgd, squared_norm
@@ -147,11 +146,11 @@ cdef inline bint update(Update *u, const Pool *pool, int threads, double loss) n
 
 
 cdef inline bint train_step(Block *block, Update *u, long first, long rows, double *loss) noexcept nogil:
-    """One step on rows first .. first + rows - 1 of the order: complete, or not at all (False: it would diverge)."""
+    """One step on rows first .. first + rows - 1 of the order, whose losses are multiplied by block.scale: complete, or not
+    at all (False: it would diverge)."""
     start(block.plan.clock)
     pack(block, rows)
     lap(block.plan.clock, PACK)
-    block.scale = per_row(block.plan) / rows
     loss[0] = batch_gradient(block, first, rows)
     if block.plan.whole_batch and not statistics_in_range(block.plan, block.arena):
         return False

@@ -20,7 +20,16 @@ def snapshot(net):
         "optimizer_state": optimizer_state,
         "rng": copy.deepcopy(net._rng.bit_generator.state),
         "history": None if net.history is None else copy.deepcopy(net.history.history),
-        "fixed": (net.n_inputs, net.n_outputs, net.layers, net.objective, net.dtype, net.seed, net.threads),
+        "fixed": (
+            net.n_inputs,
+            net.n_outputs,
+            net.layers,
+            net.objective,
+            net.dtype,
+            net.seed,
+            net.threads,
+            net.missing_targets,
+        ),
         "being fitted": "_fitted_by" in net.__dict__,
     }
 

@@ -328,7 +328,9 @@ def test_progress_goes_to_standard_error_only_if_asked_for(capsys):
     net = make()
     net.fit(X, LABELS, epochs=2, verbose=0)
     assert capsys.readouterr() == ("", "")
-    net.fit(X, LABELS, epochs=2, validation_data=(X, LABELS))
+    net.fit(X, LABELS, epochs=2)  # no terminal
+    assert capsys.readouterr() == ("", "")
+    net.fit(X, LABELS, epochs=2, validation_data=(X, LABELS), verbose=1)
     out, err = capsys.readouterr()
     assert out == ""
     assert "epoch 2/2" in err
@@ -337,4 +339,5 @@ def test_progress_goes_to_standard_error_only_if_asked_for(capsys):
 
 def test_fit_works_without_a_standard_error(monkeypatch):
     monkeypatch.setattr("sys.stderr", None)
-    make().fit(X, LABELS, epochs=1)
+    for verbose in ("auto", 1):
+        make().fit(X, LABELS, epochs=1, verbose=verbose)

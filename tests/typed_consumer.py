@@ -35,7 +35,11 @@ def main(folder: Path) -> float:
         verbose=0,
     )
     net.partial_fit(X[train], labels[train], class_weight={0: 2.0}).fit(
-        X[train], labels[train], epochs=1, class_weight="balanced", verbose=0
+        X[train], labels[train], epochs=1, class_weight="balanced", callbacks=fb.Progress("line"),
+        optimizer=fb.SGD(lr=fb.Warmup(fb.Cosine(1e-2), epochs=0.5)),
+    )  # fmt: skip
+    fb.Network([2, 1], loss="mse", missing_targets="mask").fit(
+        [[0, 1]], [np.nan], optimizer=fb.Adam(lr=lambda epoch: 0.1 / (epoch + 1)), verbose="auto"
     )
     losses: list[float] = history.history["loss"]
     value, gradient = net.loss_and_grad(X[:5], labels[:5])
