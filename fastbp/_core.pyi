@@ -36,6 +36,7 @@ class Engine:
     def workspace_bytes(self) -> int: ...
     steps: int
     momentum_product: float
+    bounds: tuple[float, float, float]
     def __init__(
         self,
         sizes: Sequence[int],
@@ -92,6 +93,8 @@ class Engine:
         rows: int,
         batch_size: int,
         loss_code: int,
+        total: float = 0,
+        continued: bool = False,
     ) -> tuple[float, int]: ...
     def profile(
         self,

@@ -60,15 +60,20 @@ def init_name(init):
     return init if isinstance(init, str) else "auto"
 
 
-def parsed(text):
-    """The description as a dict with the keys of this version, whichever it was written in."""
+def json_of(text):
+    """What a JSON text from a file says."""
     import json
 
     def integer(digits):
         expect(len(digits) <= MOST_DIGITS, f"description: an integer of {len(digits)} digits")
         return int(digits)
 
-    described = json.loads(text.decode("ascii"), parse_int=integer)
+    return json.loads(text.decode("ascii"), parse_int=integer)
+
+
+def parsed(text):
+    """The description as a dict with the keys of this version, whichever it was written in."""
+    described = json_of(text)
     expect(isinstance(described, dict) and described.get("kind") == KIND, f"description: expected kind {KIND!r}")
     version = described.get("version")
     newer = f"version: expected 1 to {VERSION} of the format, got {checks.SHORT.repr(version)}"
