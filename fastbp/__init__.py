@@ -1,6 +1,7 @@
 """fastbp: multilayer perceptrons trained on the CPU by backpropagation written out by hand."""
 
-from .callbacks import Checkpoint, EarlyStopping
+from .callbacks import EarlyStopping
+from .checkpoint import Checkpoint
 from .config import show_config
 from .errors import DivergedError
 from .layers import Activation, BatchNorm, Dense, Dropout, LayerNorm
@@ -8,6 +9,7 @@ from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Hinge, Huber, Po
 from .network import Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop, Rprop
 from .progress import Progress
+from .runs import Run, resume
 from .saving import load
 from .schedules import Cosine, ExponentialDecay, OneCycle, Plateau, StepDecay, Warmup
 from .version import __version__
@@ -16,5 +18,5 @@ __all__ = [
     "MAE", "MSE", "SGD", "AMSGrad", "Activation", "Adagrad", "Adam", "AdamW", "BatchNorm", "BinaryCrossEntropy",
     "Checkpoint", "Cosine", "CrossEntropy", "Dense", "DivergedError", "Dropout", "EarlyStopping", "ExponentialDecay",
     "Hinge", "Huber", "LayerNorm", "NAdam", "Network", "OneCycle", "Plateau", "Poisson", "Progress", "Quantile",
-    "RMSprop", "Rprop", "StepDecay", "Warmup", "__version__", "load", "show_config",
+    "RMSprop", "Rprop", "Run", "StepDecay", "Warmup", "__version__", "load", "resume", "show_config",
 ]  # fmt: skip

@@ -44,6 +44,7 @@ class Engine:
     steps: int
     momentum_product: float
     lr: float
+    bounds: tuple[float, float, float]
     def __init__(
         self,
         sizes: Sequence[int],
@@ -108,6 +109,8 @@ class Engine:
         batch_size: int,
         loss_code: int,
         rates: NDArray[np.float64] | None = None,
+        total: float = 0,
+        continued: bool = False,
     ) -> tuple[float, int]: ...
     def profile(
         self,

@@ -1,13 +1,12 @@
-"""What `fit` calls after each epoch: stopping early, saving."""
+"""What `fit` calls after each epoch, and stopping early; checkpoint.py has the callback that saves."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checks, metrics, saving
+from . import checks, data, metrics
 
 if TYPE_CHECKING:
     from .history import History
@@ -47,6 +46,14 @@ class Callback:
     def end(self, net: "Network", history: "History") -> None:
         """After training, however it ended: by the last epoch, a callback, Ctrl-C or an error."""
 
+    def state(self) -> dict[str, Any] | None:
+        """What a checkpoint is to keep of this callback: numbers, strings, 1-D arrays, lists and dicts of such."""
+        return None
+
+    def restore(self, net: "Network", state: dict[str, Any]) -> None:
+        """After `begin`, where training goes on from a checkpoint: `state` as the method gave it there, out of a file.
+        An error ends the call before training."""
+
 
 class Monitor:
     """The best of a list of the history so far.
@@ -73,6 +80,12 @@ class Monitor:
         if self.name not in names:
             raise ValueError(f"monitor: expected one of {', '.join(names)}, got {self.name!r}{hint}")
         self.best = None
+
+    def restore(self, state):
+        best = state["best"]
+        if best is not None and type(best) not in (int, float):
+            raise ValueError(f"best: expected a number or None, got {checks.described(best)}")
+        self.best = best
 
     def improved(self, value):
         """Whether the value is the best so far, by more than min_delta; NaN is none."""
@@ -148,6 +161,7 @@ class EarlyStopping(Callback):
         self.restore_best = checks.boolean("restore_best", restore_best)
         self.best_epoch, self.stopped = None, False
         self._params: NDArray[Any] | None = None
+        self._running: NDArray[Any] | None = None  # statistics of batch norms
 
     @property
     def best(self) -> float | None:
@@ -155,7 +169,7 @@ class EarlyStopping(Callback):
 
     def begin(self, net: "Network", names: Sequence[str]) -> None:
         self._monitor.begin(names)
-        self.best_epoch, self.stopped, self._params = None, False, None
+        self.best_epoch, self.stopped, self._params, self._running = None, False, None, None
         self._waited = 0
 
     def __call__(self, net: "Network", history: "History") -> bool:
@@ -163,74 +177,33 @@ class EarlyStopping(Callback):
             self.best_epoch, self._waited = history.epochs[-1], 0
             if self.restore_best:
                 self._params = np.array(net._engine.parameters)
+                self._running = np.array(net._engine.running)
         else:
             self._waited += 1
             self.stopped = self._waited >= self.patience
         return self.stopped
 
+    def state(self) -> dict[str, Any]:
+        return {
+            "best": self.best, "best_epoch": self.best_epoch, "stopped": self.stopped, "waited": self._waited,
+            "params": self._params, "running": self._running,
+        }  # fmt: skip
+
+    def restore(self, net: "Network", state: dict[str, Any]) -> None:
+        params, running, best_epoch = state["params"], state["running"], state["best_epoch"]
+        if params is not None:
+            for name, kept, present in (("params", params, net.params), ("running", running, net._engine.running)):
+                present = np.asarray(present)
+                if kept.shape != present.shape or kept.dtype != net.dtype or not data.all_finite(kept):
+                    raise ValueError(f"{name}: expected {len(present)} finite numbers, got {checks.described(kept)}")
+        self._monitor.restore(state)
+        self._params, self._running = (params, running) if self.restore_best else (None, None)
+        self.best_epoch = None if best_epoch is None else checks.integer("best_epoch", best_epoch, 1)
+        self.stopped = checks.boolean("stopped", state["stopped"])
+        self._waited = checks.integer("waited", state["waited"], 0)
+
     def end(self, net: "Network", history: "History") -> None:
         if self._params is not None:
             np.asarray(net._engine.parameters)[:] = self._params
-            self._params = None
-
-
-class Checkpoint(Callback):
-    """Saves the network after each epoch, in one file that is replaced in one step.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        As in `Network.save`.
-    monitor : str, optional
-        Name of the list of the history that says which epoch is the best; goes with `save_best_only`.
-    save_best_only : bool
-        Whether only an epoch better than all before is saved.
-    mode : {"auto", "min", "max"}
-        What is better, as in `EarlyStopping`.
-    optimizer : bool
-        Whether the optimiser and its state go along.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument; in `fit`, before training, if the history will have no such list.
-    OSError
-        In `fit`, after an epoch, where the file cannot be written.
-
-    Examples
-    --------
-    >>> import numpy as np, fastbp as fb
-    >>> X, y = np.linspace(-1, 1, 40).reshape(20, 2), np.repeat([0, 1], 10)
-    >>> net = fb.Network([2, 4, 2], seed=0)
-    >>> best = fb.Checkpoint("best.npz", monitor="loss", save_best_only=True)
-    >>> _ = net.fit(X, y, callbacks=[best], verbose=0)
-    >>> fb.load("best.npz").n_params == net.n_params
-    True
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        monitor: str | None = None,
-        save_best_only: bool = False,
-        *,
-        mode: Literal["auto", "min", "max"] = "auto",
-        optimizer: bool = True,
-    ) -> None:
-        self.path = saving.path_of(path)
-        self.save_best_only = checks.boolean("save_best_only", save_best_only)
-        self.optimizer = checks.boolean("optimizer", optimizer)
-        checks.choice("mode", mode, MODES)
-        if (monitor is None) == self.save_best_only:
-            wanted = "the name of a list of the history" if self.save_best_only else "None"
-            came = checks.described(monitor)
-            raise ValueError(f"monitor: expected {wanted} with save_best_only={self.save_best_only}, got {came}")
-        self._monitor = None if monitor is None else Monitor(monitor, mode, 0.0)
-
-    def begin(self, net: "Network", names: Sequence[str]) -> None:
-        if self._monitor is not None:
-            self._monitor.begin(names)
-
-    def __call__(self, net: "Network", history: "History") -> None:
-        if self._monitor is None or self._monitor.improved(history.history[self._monitor.name][-1]):
-            net.save(self.path, optimizer=self.optimizer)
+            np.asarray(net._engine.running)[:] = self._running
+            self._params = self._running = None

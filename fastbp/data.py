@@ -28,7 +28,7 @@ class RowError(ValueError):
 
 
 def is_streaming(array):
-    """Whether rows are to be read a batch at a time rather than converted at once: a memory map."""
+    """Whether rows are to be read a window at a time rather than converted at once: a memory map."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):
             return True
@@ -164,6 +164,11 @@ def present_rows(targets, weights=None):
     return float(share.sum() if weights is None else share @ weights)
 
 
+def count_present(targets):
+    """How many elements have a target; a label counts for all outputs of its row."""
+    return int(np.count_nonzero(targets == targets))
+
+
 def check_targets(y, n_rows, n_outputs, loss, name="y"):
     """y as an array of a kind and shape that the loss takes; its numbers are not looked at."""
     array = as_array(y, name)
@@ -249,18 +254,40 @@ RULES = {
 
 def sample_weights(weights, n_rows, dtype, name="sample_weight"):
     """(n,), not negative, not all zero, scaled to mean 1, of the dtype: sum(w l) / sum(w) is then sum(w l) / n."""
-    array = as_numbers(weights, name)
-    if array.shape != (n_rows,):
-        raise ValueError(f"{name}: expected shape ({n_rows},), got {array.shape}")
-    wide = converted(array, np.dtype(np.float64), name)
-    wrong = np.flatnonzero(wide < 0)
-    if wrong.size:
-        raise RowError(f"{name}: expected weights >= 0, got {wide[wrong[0]]:g}", int(wrong[0]))
-    largest = wide.max()
-    if largest == 0:
-        raise ValueError(f"{name}: expected at least one weight above 0, got zeros only")
-    scaled = wide / largest  # first, so that neither a sum of huge weights nor a quotient of tiny ones overflows
-    return (scaled / scaled.mean()).astype(dtype)
+    return ScaledWeights(weights, n_rows, dtype, name)[:]
+
+
+class ScaledWeights:
+    """The weights of `sample_weights`, computed a slice at a time from an array that may be larger than memory."""
+
+    def __init__(self, weights, n_rows, dtype, name="sample_weight"):
+        self.array, self.dtype = as_numbers(weights, name), dtype
+        if self.array.shape != (n_rows,):
+            raise ValueError(f"{name}: expected shape ({n_rows},), got {self.array.shape}")
+        self.largest, self.mean = 0.0, 1.0
+        for first in range(0, n_rows, NUMBERS_PER_LOOK):
+            try:
+                self.look(first, name)
+            except RowError as error:
+                raise error.in_rows(range(first, n_rows)) from None
+        if self.largest == 0:
+            raise ValueError(f"{name}: expected at least one weight above 0, got zeros only")
+        # divided first, so that neither a sum of huge weights nor a quotient of tiny ones overflows
+        looks = range(0, n_rows, NUMBERS_PER_LOOK)
+        self.mean = sum(float(self.wide(slice(k, k + NUMBERS_PER_LOOK)).sum()) for k in looks) / n_rows
+
+    def look(self, first, name):
+        wide = converted(self.array[first : first + NUMBERS_PER_LOOK], np.dtype(np.float64), name)
+        wrong = np.flatnonzero(wide < 0)
+        if wrong.size:
+            raise RowError(f"{name}: expected weights >= 0, got {wide[wrong[0]]:g}", int(wrong[0]))
+        self.largest = max(self.largest, float(wide.max()))
+
+    def wide(self, rows):
+        return self.array[rows].astype(np.float64) / self.largest
+
+    def __getitem__(self, rows):
+        return (self.wide(rows) / self.mean).astype(self.dtype)
 
 
 def out_array(out, shape, dtype, name="out"):

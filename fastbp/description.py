@@ -90,15 +90,20 @@ def init_name(init):
     return init if isinstance(init, str) else "auto"
 
 
-def parsed(text):
-    """The description as a dict with the keys of this version, whichever it was written in."""
+def json_of(text):
+    """What a JSON text from a file says."""
     import json
 
     def integer(digits):
         expect(len(digits) <= MOST_DIGITS, f"description: an integer of {len(digits)} digits")
         return int(digits)
 
-    described = json.loads(text.decode("ascii"), parse_int=integer)
+    return json.loads(text.decode("ascii"), parse_int=integer)
+
+
+def parsed(text):
+    """The description as a dict with the keys of this version, whichever it was written in."""
+    described = json_of(text)
     expect(isinstance(described, dict) and described.get("kind") == KIND, f"description: expected kind {KIND!r}")
     version = described.get("version")
     newer = f"version: expected 1 to {VERSION} of the format, got {checks.SHORT.repr(version)}"
@@ -188,6 +193,12 @@ def is_object(entry):
     return isinstance(entry, dict) and entry.keys() == {"object", "last"}
 
 
+def name_of_rate(described):
+    """The name of the function or schedule of the user's that gives the learning rate; None where there is none."""
+    entry = described["optimizer"]
+    return entry["lr"]["object"] if entry is not None and is_object(entry.get("lr")) else None
+
+
 def rate(entry, lr):
     """What `rate_of` described; `lr` is what came with the call, where the file has no more than a name."""
     if not isinstance(entry, dict):
@@ -197,9 +208,7 @@ def rate(entry, lr):
         return named_of(schedules, tuple(schedules.OWN), entry | {"lr": rate(entry["lr"], None)}, "lr")
     if lr is None:
         return checks.number("lr", entry["last"], at_least=0)
-    wanted = (
-        f"lr: expected load(path, lr=...) with what is named {entry['object']!r:.60}, got {schedules.name_of(lr)!r:.60}"
-    )
+    wanted = f"lr: expected lr=... with what is named {entry['object']!r:.60}, got {schedules.name_of(lr)!r:.60}"
     expect(schedules.name_of(schedules.checked(lr)) == entry["object"], wanted)
     return lr
 

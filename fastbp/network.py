@@ -385,9 +385,10 @@ class Network:
         Parameters
         ----------
         X : array_like, shape (n, in), or iterable of batches
-            Memory maps are read a batch at a time. An iterable gives (X, y) pairs, a batch each, in its own order and
-            sizes, and is gone through once an epoch; a generator does for one epoch only. What is read a batch at a
-            time is checked before that batch's step: an error leaves the steps of the batches before it.
+            Memory maps are read a window of 32 MB at a time, and shuffled in blocks of rows and within windows; `y` and
+            `sample_weight` may be such too. An iterable gives (X, y) pairs, a batch each, in its own order and sizes,
+            and is gone through once an epoch; a generator does for one epoch only. A window, and a batch of an
+            iterable, is checked before its first step: an error leaves the steps of those before.
         y : array_like
             Targets; None only where X is an iterable of pairs.
         epochs : int

@@ -64,13 +64,18 @@ class Progress(Callback):
             tqdm = tqdm_class(required=self.bar == "tqdm")
             self._tqdm = tqdm and tqdm(total=1.0, file=self._stream, bar_format=BAR, delay=1e-9)  # not drawn yet
 
+    @property
+    def is_live(self) -> bool:
+        """Whether `update` may have something to show."""
+        return self._live or self._tqdm is not None
+
     def update(self, fraction: float | None) -> None:
         """Within an epoch: the share of it that is done, None where nobody knows. Costs a look at the clock."""
-        if (self._live or self._tqdm is not None) and time.monotonic() - self._shown >= BETWEEN:
+        if self.is_live and time.monotonic() - self._shown >= BETWEEN:
             self._show(self._net.history, fraction or 0.0)
 
     def __call__(self, net: "Network", history: "History") -> None:
-        if (self._live or self._tqdm is not None) and time.monotonic() - self._shown >= BETWEEN:
+        if self.is_live and time.monotonic() - self._shown >= BETWEEN:
             self._show(history, 0.0)
 
     def end(self, net: "Network", history: "History") -> None:

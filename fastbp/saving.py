@@ -29,7 +29,12 @@ PIECE = 1 << 20  # bytes read at a time: of an array, and of the archive's direc
 def save(net, path, optimizer):
     """See Network.save."""
     path = path_of(path)
-    optimizer = checks.boolean("optimizer", optimizer)
+    members = members_of(net, checks.boolean("optimizer", optimizer))
+    write(path, lambda file: np.savez(file, **members))
+
+
+def members_of(net, optimizer=True):
+    """The description and the arrays of a network, by name; copies."""
     kept = state.of(net)
     if not optimizer:
         kept["optimizer"] = kept["optimizer_state"] = None
@@ -42,7 +47,7 @@ def save(net, path, optimizer):
     text = description.of(kept)
     if len(text) > MOST_DESCRIPTION:
         raise ValueError(f"layers: expected a description of at most {MOST_DESCRIPTION} bytes, got {len(text)}")
-    write(path, lambda file: np.savez(file, description=np.array(text), **arrays))
+    return {"description": np.array(text), **arrays}
 
 
 def path_of(path):
@@ -123,6 +128,12 @@ def load(path: str | os.PathLike[str], *, loss: Any = None, lr: Any = None) -> "
     Traceback (most recent call last):
     ValueError: net.npz: no network can be loaded from this file: File is not a zip file
     """
+    return opened(path, loss, lr, lambda archive, sizes, network, described: network, "no network can be loaded")
+
+
+def opened(path, loss, lr, read_more, refusal):
+    """read_more(archive, sizes of its members, the network in it, its description) of a file; a ValueError that begins
+    with the path and the `refusal` where it is damaged."""
     import struct
     import zipfile
 
@@ -130,19 +141,19 @@ def load(path: str | os.PathLike[str], *, loss: Any = None, lr: Any = None) -> "
     if loss is not None:
         loss = losses.resolve(loss)
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError(f"{path}: no network can be loaded from what is not a regular file")
+        raise ValueError(f"{path}: {refusal} from what is not a regular file")
     # what zipfile, json and the checks of single values say to damaged or hostile files
     damage = (ValueError, TypeError, RuntimeError, EOFError, OverflowError, struct.error, zipfile.BadZipFile)
     with CautiousFile(path) as file:
         try:
-            return read(file, loss, lr)
+            return read(file, loss, lr, read_more)
         except damage as error:
             problem = error
         except OSError as error:
             if error.errno != errno.EINVAL:  # a place outside the file, not a disk that fails
                 raise
             problem = error
-    raise ValueError(f"{path}: no network can be loaded from this file: {problem}") from problem
+    raise ValueError(f"{path}: {refusal} from this file: {problem}") from problem
 
 
 class CautiousFile(io.FileIO):
@@ -154,8 +165,8 @@ class CautiousFile(io.FileIO):
         return piece
 
 
-def read(file, loss, lr):
-    """The network in an open file."""
+def read(file, loss, lr, read_more):
+    """What `opened` is to return, from an open file."""
     import zipfile
 
     with zipfile.ZipFile(file) as archive:
@@ -176,7 +187,8 @@ def read(file, loss, lr):
         if net.optimizer is not None:
             vectors = {name: np.asarray(getattr(net._engine, name)) for name in state.VECTORS}
             arrays |= {name: vector for name, vector in vectors.items() if name in ALWAYS or vector.size}
-        expect(arrays.keys() | {"description"} == sizes.keys(), f"arrays: {', '.join(arrays)}, got {sorted(sizes)}")
+        present = {name for name in sizes if not is_of_run(name)}
+        expect(arrays.keys() | {"description"} == present, f"arrays: {', '.join(arrays)}, got {sorted(present)}")
         for name, array in arrays.items():
             check_size(name, sizes[name], array.size, array.dtype)
         for name, array in arrays.items():
@@ -185,7 +197,7 @@ def read(file, loss, lr):
         for k, variances in enumerate(net.running_vars):
             fine = variances is None or variances.min() >= 0
             expect(fine, f"running: expected variances, got less than 0 in layer {k}")
-    return net
+        return read_more(archive, sizes, net, described)
 
 
 def member_sizes(archive, file_size):
@@ -193,13 +205,19 @@ def member_sizes(archive, file_size):
     sizes = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
-        known = name in ("description", *ARRAYS) and name not in sizes and member.filename == f"{name}.npy"
+        known = name in ("description", *ARRAYS) or is_of_run(name)
+        known = known and name not in sizes and member.filename == f"{name}.npy"
         expect(known, f"an array {checks.SHORT.repr(member.filename)}, unknown or there twice")
         plain = member.compress_type == 0 and member.compress_size == member.file_size
         expect(plain, f"{name}: expected an array that is not compressed")
         sizes[name] = member.file_size
     expect(sum(sizes.values()) <= file_size, f"arrays of {sum(sizes.values())} bytes in a file of {file_size}")
     return sizes
+
+
+def is_of_run(name):
+    """Whether an array is one of those that runfile.py adds: "run", "run0", "run1", ..."""
+    return name.startswith("run") and len(name) < 10 and name.isascii() and (name == "run" or name[3:].isdecimal())
 
 
 def check_size(name, size, length, dtype):

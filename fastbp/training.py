@@ -1,24 +1,28 @@
-"""The training loop around the engine: epochs, shuffling, validation, callbacks."""
+"""fit: its arguments are checked; then epochs are trained, validated, entered into the history, told to callbacks."""
 
 import contextlib
-import functools
+import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import numpy as np
 
-from . import chain, checks, class_weights, data, losses, metrics, optimizers, progress, rates
+from . import chain, checks, class_weights, data, fingerprint, metrics, optimizers, progress, rates
 from .callbacks import Callback
+from .checkpoint import Checkpoint
+from .epochs import Arrays, Batches, Parts, Position, check_iterable, is_custom, train
 from .errors import DivergedError
 from .history import History
+from .progress import Progress
+from .windows import Windows
 
 
 def fit(
     net, X, y, *, epochs=1, batch_size, optimizer, sample_weight, class_weight, shuffle, validation_data=None,
-    validation_split=0.0, metrics=None, callbacks=(), initial_epoch=0, on_interrupt="raise", verbose=0,
+    validation_split=0.0, metrics=None, callbacks=(), initial_epoch=0, on_interrupt="raise", verbose=0, resumed=None,
 ):  # fmt: skip
-    """See Network.fit."""
+    """See Network.fit; `resumed` is a `runfile.Record` to go on from, whose network and settings come along."""
     epochs = checks.positive_int("epochs", epochs)
     initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
     if initial_epoch >= epochs:
@@ -37,19 +41,30 @@ def fit(
     split = checks.number("validation_split", validation_split, at_least=0, below=1)
     if split and validation:
         raise ValueError(f"validation_split: expected 0 beside validation_data, got {split:g}")
+    kept = resumed is not None or any(isinstance(callback, Checkpoint) and callback.resumable for callback in callbacks)
     if y is None:
         refuse_beside_iterable(sample_weight, class_weight, split)
-        check_iterable(X, epochs - initial_epoch)
-        epoch = functools.partial(epoch_of_batches, net, X, rates.Rates(net, epochs))
+        check_iterable(X, epochs - (initial_epoch if resumed is None else resumed.position.epoch))
+        source = Batches(net, X)
+        prints = {"X": fingerprint.of_batches(X)} if kept else {}
     else:
         X, targets, weights = door(net, X, y, sample_weight)
+        prints = fingerprint.of_all(X=X, y=targets, sample_weight=weights) if kept else {}
         if split:
             X, targets, validation = parted(X, targets, split)
         if split or class_weight is not None:
-            weights = weights_of(net, targets, sample_weight, class_weight)
+            weights = weights_of(net, X, targets, sample_weight, class_weight)
         optimizers.check_batch(optimizer or net.optimizer, batch_size, X.shape[0])
-        epoch = epoch_of(net, X, targets, weights, batch_size, shuffle, rates.Rates(net, epochs))
+        source = source_of(net, X, targets, weights, batch_size, shuffle)
     validate, names = validation_of(net, validation, metrics)
+    if kept and validation_data is not None:
+        prints |= fingerprint.of_all(**{"validation_data[0]": validate.X, "validation_data[1]": validate.targets})
+    settings = {
+        "epochs": epochs, "initial_epoch": initial_epoch, "batch_size": batch_size, "shuffle": shuffle,
+        "validation_split": split, "class_weight": plain_class_weight(class_weight),
+    }  # fmt: skip
+    if resumed is not None:
+        resumed.check(source, prints, metrics, callbacks)
     key = os.getpid(), object()
     try:
         # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
@@ -67,40 +82,86 @@ def fit(
         shown = progress.wanted(callbacks, verbose)
         for callback in [*with_hooks(callbacks), *([shown] if shown else [])]:
             callback.begin(net, lists)
-        net._set_optimizer(optimizer, fresh)
-        record = net.__dict__["history"] = History(initial_epoch, epochs)
+        if resumed is None:
+            net._set_optimizer(optimizer, fresh)
+            net.__dict__["history"] = History(initial_epoch, epochs)
+        else:
+            resumed.restore(net, callbacks)
+        training = Training(net, source, validate, callbacks, shown, settings, metrics, prints, resumed)
         try:
-            run(net, epoch, validate, range(initial_epoch, epochs), callbacks, shown)
+            training.run()
         except KeyboardInterrupt:
             if on_interrupt == "raise":
                 raise
-        return record
+        return net.history
     finally:
         if net.__dict__.get("_fitted_by") is key:
             del net.__dict__["_fitted_by"]
 
 
-def run(net, epoch, validate, numbers, callbacks, shown):
-    """The epochs of these numbers, from 0, each entered into net.history; `shown` is a Progress or None."""
-    record = net.history
-    with contextlib.ExitStack() as at_the_end:  # of whatever kind it is; the last one here comes first
-        if shown:
-            at_the_end.callback(shown.end, net, record)
-        for callback in reversed(with_hooks(callbacks)):
-            at_the_end.callback(callback.end, net, record)
-        at_the_end.callback(record.close)
-        for number in numbers:
-            begin = time.perf_counter()
-            entry = {"loss": epoch(number), "lr": net._engine.lr} | validate()
-            entry["seconds"] = time.perf_counter() - begin
-            record.append(entry)
+class Training:
+    """A fit under way: all that a checkpoint keeps of it hangs together here.
+
+    Attributes
+    ----------
+    position : Position
+    finished : bool
+        Whether no epoch is to follow: the last one is done, or a callback has ended the training.
+    generator : dict or None
+        The state of the network's generator at the beginning of the present epoch, where somebody saves it.
+    """
+
+    def __init__(self, net, source, validate, callbacks, shown, settings, metrics, prints, resumed):
+        self.net, self.source, self.validate, self.callbacks, self.shown = net, source, validate, callbacks, shown
+        self.settings, self.metrics, self.prints = settings, metrics, prints
+        begin = Position(settings["initial_epoch"]) if resumed is None else resumed.position
+        self.position = dataclasses.replace(begin)
+        self.finished = resumed is not None and resumed.finished
+        self.checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+        self.generator = None
+
+    def parts(self):
+        """How epochs are cut; None where nobody looks between steps."""
+        watching = [checkpoint for checkpoint in self.checkpoints if checkpoint.watches_steps]
+        looks = [lambda share, watcher=checkpoint: watcher.between_steps(self) for checkpoint in watching]
+        every_steps = [checkpoint.every_steps for checkpoint in watching if checkpoint.every_steps]
+        looks += [each.update for each in (*self.callbacks, self.shown) if isinstance(each, Progress) and each.is_live]
+        return Parts(looks, every_steps) if looks else None
+
+    def run(self):
+        """What is left of the epochs, each entered into net.history."""
+        net, record, shown = self.net, self.net.history, self.shown
+        parts, learning_rates = self.parts(), rates.Rates(net, self.settings["epochs"])
+        with contextlib.ExitStack() as at_the_end:  # of whatever kind it is; the last one here comes first
             if shown:
-                shown(net, record)
-            answers = [callback(net, record) for callback in callbacks]
-            if any(answer for answer in answers if isinstance(answer, (bool, np.bool_))):
-                break
-            if callbacks:
-                check_parameters(net)
+                at_the_end.callback(shown.end, net, record)
+            for callback in reversed(with_hooks(self.callbacks)):
+                at_the_end.callback(callback.end, net, record)
+            at_the_end.callback(record.close)
+            while not self.finished:
+                self.begin = time.perf_counter()
+                if self.checkpoints:
+                    self.generator = net._rng.bit_generator.state
+                loss = train(net, self.source, self.position, learning_rates, parts)
+                entry = {"loss": loss, "lr": net._engine.lr} | self.validate()
+                entry["seconds"] = self.seconds()
+                record.append(entry)
+                if shown:
+                    shown(net, record)
+                answers = [callback(net, record) for callback in self.callbacks]
+                self.position = Position(self.position.epoch + 1)
+                stopped = any(answer for answer in answers if isinstance(answer, (bool, np.bool_)))
+                self.finished = stopped or self.position.epoch == self.settings["epochs"]
+                if self.checkpoints:
+                    self.generator = net._rng.bit_generator.state
+                    for checkpoint in self.checkpoints:
+                        checkpoint.after_epoch(self)
+                if self.callbacks and not self.finished:
+                    check_parameters(net)
+
+    def seconds(self):
+        """Of the present epoch, so far."""
+        return self.position.seconds + time.perf_counter() - self.begin
 
 
 def with_hooks(callbacks):
@@ -120,11 +181,6 @@ def check_parameters(net):
     if not data.all_finite(params):
         at = int(np.flatnonzero(~np.isfinite(params))[0])
         raise DivergedError(f"params: expected finite parameters to train from, got {params[at]} at index {at}")
-    for name in ("running_means", "running_vars"):
-        for k, statistics in enumerate(getattr(net, name)):
-            if statistics is not None and not data.all_finite(statistics):
-                bad = statistics[~np.isfinite(statistics)][0]
-                raise DivergedError(f"{name}[{k}]: expected finite statistics to train from, got {bad}")
 
 
 def validation_pair(validation_data):
@@ -150,11 +206,22 @@ def validation_of(net, validation, asked):
     except data.RowError as error:
         raise error.in_rows(range(first, first + len(X))) from None
     names = "val_loss", *(f"val_{name}" for name, _ in functions)
-    return lambda: {f"val_{name}": value for name, value in net._report(X, y, functions).items()}, names
+    return Validation(net, X, y, functions), names
+
+
+class Validation:
+    """The report on validation data after an epoch."""
+
+    def __init__(self, net, X, targets, functions):
+        self.net, self.X, self.targets, self.functions = net, X, targets, functions
+
+    def __call__(self):
+        report = self.net._report(self.X, self.targets, self.functions)
+        return {f"val_{name}": value for name, value in report.items()}
 
 
 def door(net, X, y, sample_weight):
-    """(X, targets, weights), converted but for what is read a batch at a time."""
+    """(X, targets, weights), converted but for what is read a window at a time."""
     if sample_weight is not None and is_custom(net):
         came = checks.described(sample_weight)
         raise ValueError(f"sample_weight: expected None with a loss object of one's own, got {came}")
@@ -164,10 +231,19 @@ def door(net, X, y, sample_weight):
     else:
         X = data.inputs(X, net.n_inputs, net.dtype)
     n = X.shape[0]
-    whole = functools.partial(data.targets, dtype=net.dtype, missing=net.missing_targets)
-    take_targets = data.check_targets if data.is_streaming(y) else whole
-    targets = take_targets(y, n, net.n_outputs, net.objective)
-    return X, targets, None if sample_weight is None else data.sample_weights(sample_weight, n, net.dtype)
+    if data.is_streaming(y):
+        targets = data.check_targets(y, n, net.n_outputs, net.objective)
+    else:
+        targets = data.targets(y, n, net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
+    return X, targets, scaled_weights(sample_weight, X, targets, net)
+
+
+def scaled_weights(sample_weight, X, targets, net):
+    """Weights of mean 1; read a window at a time where the rows are and they are a memory map too."""
+    if sample_weight is None:
+        return None
+    streaming = data.is_streaming(sample_weight) and (data.is_streaming(X) or data.is_streaming(targets))
+    return (data.ScaledWeights if streaming else data.sample_weights)(sample_weight, len(X), net.dtype)
 
 
 def parted(X, targets, split):
@@ -179,90 +255,34 @@ def parted(X, targets, split):
     return X[:first], targets[:first], (X[first:], targets[first:], "X", "y", first)
 
 
-def weights_of(net, targets, sample_weight, class_weight):
+def weights_of(net, X, targets, sample_weight, class_weight):
     """Weights of mean 1 for these rows, the first ones of what came; None where there are none."""
-    n = targets.shape[0]
-    weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)[:n]
-    if class_weight is not None:
-        if data.is_streaming(targets):
-            targets = data.targets(targets, n, net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
-        of_classes = class_weights.row_weights(class_weight, targets, net)
-        weights = of_classes if weights is None else weights * of_classes
-    return None if weights is None else data.sample_weights(weights, n, net.dtype)
+    n = len(X)
+    if class_weight is None:
+        return scaled_weights(None if sample_weight is None else sample_weight[:n], X, targets, net)
+    if data.is_streaming(targets):
+        targets = data.targets(targets, n, net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
+    weights = class_weights.row_weights(class_weight, targets, net)
+    if sample_weight is not None:
+        weights = weights * np.asarray(sample_weight, np.float64)[:n]
+    return data.sample_weights(weights, n, net.dtype)
 
 
-def is_custom(net):
-    return net._core_loss.code == losses.GivenDelta.code
+def plain_class_weight(class_weight):
+    """As JSON can keep it: pairs of a dict."""
+    if not isinstance(class_weight, Mapping):
+        return class_weight
+    return [[int(key), float(weight)] for key, weight in class_weight.items()]
 
 
-def epoch_of(net, X, targets, weights, batch_size, shuffle, learning_rates):
-    """A function of the epoch's number that trains one epoch and returns its loss."""
-    n = X.shape[0]
-    batch_size = min(batch_size, n)
-    last = n % batch_size or batch_size
-    chain.refuse_one_row(net.layers, last, f"batch_size: the last of {n} rows in batches of {batch_size}")
-    steps = -(-n // batch_size)
-
-    def stream(number):
-        order = net._rng.permutation(n) if shuffle else np.arange(n)
-        source = batches(X, targets, weights, order, batch_size)
-        return streamed_epoch(net, source, number, learning_rates.of_epoch(number, steps))
-
-    def epoch(number):
-        order = net._rng.permutation(n) if shuffle else None
-        of_steps = learning_rates.of_epoch(number, steps).of(0, steps)
-        code = net._core_loss.code_for(targets)
-        total, refused = net._engine.train(X, targets, weights, order, n, batch_size, code, of_steps)
-        if refused >= 0:
-            raise diverged(net, number, refused // batch_size)
-        return total / counted
-
-    if is_custom(net) or data.is_streaming(X) or data.is_streaming(targets):
-        return stream
-    counted = net._total_weight(targets, None)
-    return epoch
-
-
-def epoch_of_batches(net, iterable, learning_rates, number):
-    steps = len(iterable) if hasattr(iterable, "__len__") else None
-    return streamed_epoch(net, pairs(iterable), number, learning_rates.of_epoch(number, steps))
-
-
-def streamed_epoch(net, source, number, of_steps):
-    """One epoch over batches (X, y, weights, numbers of rows) that are converted one by one, each before its step."""
-    total, rows, counted = 0.0, 0, 0.0
-    for k, (X, y, weights, numbers) in enumerate(source):
-        X, targets = converted_batch(net, X, y, numbers, f"batch {k + 1} of epoch {number + 1}")
-        n = X.shape[0]
-        chain.refuse_one_row(net.layers, n, f"X: batch {k + 1} of epoch {number + 1}")
-        loss = None
-        if is_custom(net):
-            loss, targets = net._delta_of_custom_loss(X, targets, training=True)
-            if not np.isfinite(loss):
-                raise diverged(net, number, k)
-        code = net._core_loss.code_for(targets)
-        batch_loss, refused = net._engine.train(X, targets, weights, None, n, n, code, of_steps.of(k, 1))
-        if refused >= 0:
-            raise diverged(net, number, k)
-        total += batch_loss if loss is None else loss * n
-        rows += n
-        counted += n if net.missing_targets == "raise" else data.present_rows(targets)
-    if not rows:
-        raise ValueError(f"X: expected batches of data, got none in epoch {number + 1}")
-    return total / (counted or 1.0)
-
-
-def converted_batch(net, X, y, numbers, where):
-    """(X, targets) of a batch; an error says which batch, and which row of the whole where rows have numbers."""
-    try:
-        X = data.inputs(X, net.n_inputs, net.dtype)
-        return X, data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
-    except data.RowError as error:
-        if numbers is not None:
-            raise error.in_rows(numbers) from None
-        raise ValueError(f"{error}, in {where}") from None
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{error}, in {where}") from None
+def source_of(net, X, targets, weights, batch_size, shuffle):
+    """Where the batches come from."""
+    n = len(X)
+    last = n % batch_size or min(batch_size, n)
+    chain.refuse_one_row(net.layers, last, f"batch_size: the last of {n} rows in batches of {min(batch_size, n)}")
+    if data.is_streaming(X) or data.is_streaming(targets):
+        return Windows(net, X, targets, weights, batch_size, shuffle)
+    return Arrays(X, targets, weights, batch_size, shuffle)
 
 
 def refuse_beside_iterable(sample_weight, class_weight, split):
@@ -271,46 +291,3 @@ def refuse_beside_iterable(sample_weight, class_weight, split):
             raise ValueError(f"{name}: expected None with an iterable of batches, got {checks.described(weight)}")
     if split:
         raise ValueError(f"validation_split: expected 0 with an iterable of batches, got {split:g}")
-
-
-def check_iterable(X, epochs):
-    """Refuses what cannot give batches for so many epochs."""
-    iterable = hasattr(X, "__iter__") or hasattr(X, "__getitem__")
-    if not iterable or isinstance(X, (str, bytes, dict)) or hasattr(X, "dtype"):
-        came = checks.described(X)
-        raise TypeError(f"y: expected targets, or None with X an iterable of (X, y), got None with X {came}")
-    if isinstance(X, (list, tuple)):
-        for batch in X:
-            check_pair(batch)
-    if isinstance(X, Iterator) and epochs > 1:
-        raise ValueError(
-            f"X: expected batches for {epochs} epochs, got {checks.described(X)}, which lasts for one; "
-            "give a list, or an object whose __iter__ starts anew"
-        )
-
-
-def pairs(batches):
-    """(X, y, None, None) for each batch of an iterable of (X, y)."""
-    for batch in batches:
-        check_pair(batch)
-        yield *batch, None, None
-
-
-def check_pair(batch):
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"X: expected batches that are pairs (X, y), got {checks.described(batch)}; or give y")
-
-
-def batches(X, y, weights, order, batch_size):
-    """Batches of rows, gathered by index: what is on disk stays there until its turn."""
-    for first in range(0, len(order), batch_size):
-        rows = order[first : first + batch_size]
-        yield X[rows], y[rows], None if weights is None else weights[rows], rows
-
-
-def diverged(net, epoch, batch):
-    return DivergedError(
-        f"training diverged in epoch {epoch + 1}, batch {batch + 1}: a loss, gradient or parameter would leave the "
-        "finite range; the last finite parameters are in place. "
-        f"A smaller learning rate than {net._engine.lr:g} may help"
-    )

@@ -73,7 +73,7 @@ cdef enum:
     WORK_BETWEEN_LOOKS = 200000     # multiply-adds between two looks at the clock: some 10 microseconds
     WORK_WITHOUT_GIL = 50000        # below, a call keeps the GIL: to win it back can take longer than the call
 
-cdef double SECONDS_BETWEEN_SIGNALS = 0.05
+cdef double SECONDS_BETWEEN_SIGNALS = 0.025
 
 
 cdef bint row_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
@@ -768,25 +768,39 @@ cdef class Engine:
                 raise ValueError(f"lr: expected finite numbers >= 0, got {rate[k]} for step {k}")
         return rate
 
-    def train(self, x, targets, weights, order, long rows, long batch_size, int loss_code, rates=None):
-        """One epoch: a step for every batch_size rows in the given order, the last one shorter.
+    @property
+    def bounds(self):
+        """What no parameter and no number of the first and second state can pass, as the last `train` left it."""
+        return self.optimizer.largest_parameter, self.optimizer.largest_first, self.optimizer.largest_second
 
-        Returns the sum over rows of the losses of their batches, and the number of the first row of the batch whose step
-        was refused because a loss, gradient or parameter would leave the finite range (-1: none).
+    @bounds.setter
+    def bounds(self, bounds):
+        self.optimizer.largest_parameter, self.optimizer.largest_first, self.optimizer.largest_second = bounds
+
+    def train(self, x, targets, weights, order, long rows, long batch_size, int loss_code, rates=None,
+              double total=0, bint continued=False):
+        """A step for every batch_size rows, the last one shorter: an epoch, or a part of one made of whole steps.
+
+        The rows are those whose numbers `order` (rows,) gives; all of x, as they come, where it is None. `continued`: the
+        call goes on where the one before ended, so that an epoch in parts has the bits of one call; `total` is what that
+        one returned. Nothing but `train` may have written to the parameters in between.
+
+        Returns `total` and the sum over rows of the losses of their batches, and the number of the first row of the batch
+        whose step was refused because a loss, gradient or parameter would leave the finite range (-1: none).
         `rates` are learning rates, one a step; None leaves that of the optimiser.
         Where targets may be missing a batch counts as many rows as its elements with a target would fill.
-        Ctrl-C is looked for every 50 ms and falls between two steps.
+        Ctrl-C is looked for every 25 ms and falls between two steps.
         """
         cdef list held = []
         cdef Data data = self.take_data(x, targets, weights, order, rows, held)
         cdef const double *rate = NULL
         cdef Scratch scratch = None
-        cdef double total = 0, loss = 0, deadline, scale, mean, counted
+        cdef double loss = 0, deadline, scale, mean, counted
         cdef long first = 0, n, done
         cdef bint fine = True, narrow, masked = self.masked and data.labels == NULL
         cdef Block block
         cdef Update update
-        cdef int threads = self.threads_for(least(batch_size, rows))
+        cdef int threads = self.threads_for(batch_size)     # not of the rows: a short last batch may be all that is left
         if self.first is None:
             raise RuntimeError("no optimiser has been set")
         if rates is not None:
@@ -799,8 +813,8 @@ cdef class Engine:
             try:
                 scratch = self.own if self.own is not None else self.new_scratch()
                 self.own = None
-                scratch.prepare(least(batch_size, rows), threads, scratch.plan.all_dense
-                                and trains_by_row(least(batch_size, rows), &self.optimizer), self.has_batch_norm)
+                scratch.prepare(batch_size, threads,
+                                scratch.plan.all_dense and trains_by_row(batch_size, &self.optimizer), self.has_batch_norm)
                 self.set_training(scratch, True)
             except MemoryError:
                 self.own = scratch
@@ -814,7 +828,7 @@ cdef class Engine:
             self.optimizer.third = self.third.data
             scratch.take_threads(threads)
             with nogil:
-                if first == 0:
+                if first == 0 and not continued:
                     self.optimizer.largest_parameter = largest(self.parameters.data, self.parameters_padded())
                     self.optimizer.largest_first = largest(self.first.data, whole_vectors(self.first.shape[0]))
                     if self.optimizer.kind == ADAGRAD:
@@ -893,29 +907,43 @@ cdef class Engine:
         """Pointers into the arrays of a call. `held` keeps them alive until it ends."""
         cdef Data data
         cdef Array array
-        array = Array(x, "real", rows, self.n_inputs)
-        held.append(array)
-        data = only_inputs(<const real *>array.view.buf)
-        if targets.dtype.kind == "i":
-            array = Array(targets, "int", rows, 1)
-            data.labels = <const int *>array.view.buf
-            self.check_labels(data.labels, rows)
-        else:
-            array = Array(targets, "real", rows, self.n_outputs)
-            data.targets = <const real *>array.view.buf
-        held.append(array)
-        if weights is not None:
-            array = Array(weights, "real", rows, 1)
-            held.append(array)
-            data.weights = <const real *>array.view.buf
+        cdef long present = rows if order is None else len(x)
         if order is not None:
             array = Array(order, "long", rows, 1)
             held.append(array)
-            data.order = <const long *>array.view.buf
+            check_order(<const long *>array.view.buf, rows, present)
+        array = Array(x, "real", present, self.n_inputs)
+        held.append(array)
+        data = only_inputs(<const real *>array.view.buf)
+        if order is not None:
+            data.order = <const long *>(<Array>held[0]).view.buf
+        if targets.dtype.kind == "i":
+            array = Array(targets, "int", present, 1)
+            data.labels = <const int *>array.view.buf
+            self.check_labels(data.labels, data.order if rows < present else NULL, rows)
+        else:
+            array = Array(targets, "real", present, self.n_outputs)
+            data.targets = <const real *>array.view.buf
+        held.append(array)
+        if weights is not None:
+            array = Array(weights, "real", present, 1)
+            held.append(array)
+            data.weights = <const real *>array.view.buf
         return data
 
-    cdef void check_labels(self, const int *labels, long rows) except *:
-        cdef long r
-        for r in range(rows):
+    cdef void check_labels(self, const int *labels, const long *order, long rows) except *:
+        """Of the rows that the order names; of the first ones where there is none."""
+        cdef long k, r
+        for k in range(rows):
+            r = k if order == NULL else order[k]
             if labels[r] < 0 or labels[r] >= self.n_outputs:
                 raise ValueError(f"label {labels[r]} of row {r} is out of range for {self.n_outputs} outputs")
+
+
+cdef void check_order(const long *order, long rows, long present) except *:
+    cdef size_t wrong = 0
+    cdef long k
+    for k in range(rows):
+        wrong |= <size_t>order[k] >= <size_t>present
+    if wrong:
+        raise ValueError(f"expected an order of rows from 0 to {present - 1}")

@@ -521,7 +521,7 @@ def test_public_attributes_cannot_be_replaced(name):
 
 
 @pytest.mark.parametrize(("value", "row"), [(NAN, 4), (INF, 4)])
-def test_values_in_a_stream_are_seen_before_their_batch(tmp_path, value, row):
+def test_values_in_a_stream_are_seen_before_their_batch(tmp_path, monkeypatch, value, row):
     """The steps of the batches before it stay, as the docs say, and the network goes on."""
     bad = with_value(value, row)
     batches = [(X[:2], LABELS[:2]), (X[2:4], LABELS[2:4]), (bad[4:], LABELS[4:])]
@@ -536,6 +536,10 @@ def test_values_in_a_stream_are_seen_before_their_batch(tmp_path, value, row):
     mapped[:] = bad
     net = make("cross_entropy")
     run = {"epochs": 1, "batch_size": 2, "shuffle": False, "verbose": 0}
+    params = net.params.copy()
+    check_refusal(lambda: net.fit(mapped, LABELS, **run), ValueError, f"X: | row {row}, column 1")
+    assert (net.params == params).all()  # all six rows are of one window
+    monkeypatch.setattr("fastbp.windows.WINDOW_BYTES", 1)  # a window is a batch
     check_refusal(lambda: net.fit(mapped, LABELS, **run), ValueError, f"X: | row {row}, column 1")
     assert (net.params == twin.params).all()
     net = make("cross_entropy")

@@ -254,9 +254,10 @@ def test_a_memory_map_trains_like_the_array(tmp_path, stored, weighted):
     assert (nets[0].params == nets[2].params).all()
 
 
-def test_a_memory_map_is_read_a_batch_at_a_time(tmp_path):
+def test_a_memory_map_is_read_a_window_at_a_time(tmp_path, monkeypatch):
     import tracemalloc
 
+    monkeypatch.setattr("fastbp.windows.WINDOW_BYTES", 1 << 20)
     mapped = np.memmap(tmp_path / "X", "f8", "w+", shape=(40_000, 50))
     net = fb.Network([50, 2], loss="mse", seed=0)
     y = np.zeros((40_000, 2), np.float32)

@@ -79,7 +79,7 @@ def test_what_is_no_terminal_gets_one_line_and_only_if_it_is_asked_for(capsys):
 
 
 def test_there_is_one_progress_only(terminal, without_tqdm):
-    make().fit(X, Y, epochs=2, callbacks=fb.Progress(), verbose=1)
+    make().fit(X, Y, epochs=2, batch_size=len(X), callbacks=fb.Progress(), verbose=1)
     assert len(shown(terminal)) == 3
 
 
@@ -96,7 +96,7 @@ def test_it_moves_within_an_epoch(terminal, without_tqdm):
                 for fraction in (0.25, 0.5, None):
                     bar.update(fraction)
 
-    net.fit(X, Y, epochs=2, callbacks=[bar, Within()])
+    net.fit(X, Y, epochs=2, batch_size=len(X), callbacks=[bar, Within()])
     heads = [state.split("]")[0] for state in shown(terminal)]
     assert heads == [f"epoch {epoch}/2 [{'=' * n}{' ' * (24 - n)}" for epoch, n in
                      [(1, 12), (2, 15), (2, 18), (1, 12), (2, 24), (2, 24)]]  # fmt: skip

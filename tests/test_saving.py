@@ -1,6 +1,5 @@
 """save and load: what comes back, files of this release, damaged and hostile files, a crash while writing."""
 
-import io
 import json
 import os
 import signal
@@ -11,9 +10,11 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import forging
 import numpy as np
 import optimizers
 import pytest
+from forging import npy
 from snapshot import snapshot
 
 import fastbp as fb
@@ -189,28 +190,14 @@ def test_bad_arguments_are_refused_and_leave_nothing_behind(call, error, message
 
 def contents(net):
     """Description and arrays of the file of a network."""
-    file = io.BytesIO()
     net.save("as.npz")
-    file = Path("as.npz")
-    with np.load(file) as arrays:
-        held = {name: arrays[name] for name in arrays.files}
-    file.unlink()
-    return json.loads(held.pop("description").item()), held
-
-
-def npy(array, **kwargs):
-    file = io.BytesIO()
-    np.lib.format.write_array(file, array, **kwargs)
-    return file.getvalue()
+    description, held = forging.contents("as.npz", "description")
+    os.unlink("as.npz")
+    return description, held
 
 
 def forge(description, arrays, path="net", compression=zipfile.ZIP_STORED):
-    """A file with a description and arrays, or bytes in the place of either."""
-    text = description if isinstance(description, bytes) else json.dumps(description).encode()
-    members = {"description": npy(np.array(text)), **arrays}
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, array in members.items():
-            archive.writestr(f"{name}.npy", array if isinstance(array, bytes) else npy(array))
+    forging.forge({"description": description}, arrays, path, compression)
 
 
 def described(**changes):

@@ -50,6 +50,8 @@ def main(folder: Path) -> float:
     assert probabilities.shape == (len(test), net.n_outputs)
     double = net.copy(dtype=np.float64)
     assert double.input_grad([[0.0] * 64], [1]).shape == (1, 64)
+    run: fb.Run = fb.resume(folder / "last.npz")
+    assert run.finished and run.epoch == 2 and run.settings["batch_size"] == 32
     net.save(folder / "net.npz", optimizer=False)
     again: fb.Network = fb.load(str(folder / "net.npz"))
     assert np.array_equal(again.params, net.params)
