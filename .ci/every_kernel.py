@@ -78,6 +78,16 @@ def everything(dtype):
     passes(net, rows=(261,))
     fits(net, fb.Adam(), batches=(19,))
 
+    norms = [9, fb.BatchNorm(), fb.Activation("sigmoid"), fb.Dropout(0.3), fb.Dense(17, "elu"), fb.LayerNorm(), 3]
+    for rows in (19, 261):
+        net = fb.Network([5, fb.LayerNorm(), *norms], loss="mse", dtype=dtype, seed=0)
+        X, y, _ = data(net, rows)
+        passes(net, rows=(1, 2, rows))
+        finite(net.loss_and_grad(X, y, training=True)[1])
+        finite(net.input_grad(X, y, training=True))
+        finite(net.trace(X[0], y[0]).arrays["L"])
+        fits(net, fb.Adam(), batches=(2 * 19, 17))
+
     net = fb.Network([3, 5, 2], activation="silu", loss="cross_entropy", dtype=dtype, seed=0)
     X, y, _ = data(net, 19, labels=True)
     finite(net.evaluate(X, y)["loss"])

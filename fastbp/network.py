@@ -336,7 +336,7 @@ class Network:
             value, targets = self._delta_of_custom_loss(X, targets, training)
             total = 1.0
         code = self._core_loss.code_for(targets)
-        loss = self._engine.loss_and_grad(X, targets, weights, n, total, code, gradient, training)
+        loss = self._engine.loss_and_grad(X, targets, weights, n, total, code, gradient, training=training)
         if gradient is not out:
             out[...] = gradient
         return (loss if value is None else value), out
@@ -358,7 +358,8 @@ class Network:
         if self._core_loss.code == losses.GivenDelta.code:
             targets, total = self._delta_of_custom_loss(X, targets, training)[1], 1.0
         out = np.empty(X.shape, self.dtype)
-        self._engine.input_grad(X, targets, weights, n, total, self._core_loss.code_for(targets), out, training)
+        code = self._core_loss.code_for(targets)
+        self._engine.input_grad(X, targets, weights, n, total, code, out, training=training)
         return out
 
     def fit(

@@ -89,8 +89,8 @@ class Tampered:
     def __getattr__(self, name):
         return getattr(self.engine, name)
 
-    def loss_and_grad(self, *arguments):
-        loss = self.engine.loss_and_grad(*arguments)
+    def loss_and_grad(self, *arguments, **mode):
+        loss = self.engine.loss_and_grad(*arguments, **mode)
         if self.change_gradient:
             self.change_gradient(arguments[-1])
         return loss * self.loss_factor
@@ -98,8 +98,8 @@ class Tampered:
     def loss_and_grad_ready(self, *arguments):
         """Never ready: every gradient goes through loss_and_grad."""
 
-    def input_grad(self, *arguments):
-        self.engine.input_grad(*arguments)
+    def input_grad(self, *arguments, **mode):
+        self.engine.input_grad(*arguments, **mode)
         if self.change_input_gradient:
             self.change_input_gradient(arguments[-1])
 
