@@ -10,7 +10,7 @@ import argparse
 import statistics
 import time
 
-import pin  # noqa: F401 (first)
+import pin  # noqa: F401  isort: skip  before NumPy and torch
 
 # isort: split
 

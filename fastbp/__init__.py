@@ -4,6 +4,8 @@ from .callbacks import Checkpoint, EarlyStopping
 from .config import show_config
 from .errors import DivergedError
 from .layers import Dense
+from .lbfgs import LBFGS
+from .levenberg_marquardt import LevenbergMarquardt
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Hinge, Huber, Poisson, Quantile
 from .network import Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop, Rprop
@@ -11,7 +13,7 @@ from .saving import load
 from .version import __version__
 
 __all__ = [
-    "MAE", "MSE", "SGD", "AMSGrad", "Adagrad", "Adam", "AdamW", "BinaryCrossEntropy", "Checkpoint", "CrossEntropy",
-    "Dense", "DivergedError", "EarlyStopping", "Hinge", "Huber", "NAdam", "Network", "Poisson", "Quantile", "RMSprop",
-    "Rprop", "__version__", "load", "show_config",
+    "LBFGS", "MAE", "MSE", "SGD", "AMSGrad", "Adagrad", "Adam", "AdamW", "BinaryCrossEntropy", "Checkpoint",
+    "CrossEntropy", "Dense", "DivergedError", "EarlyStopping", "Hinge", "Huber", "LevenbergMarquardt", "NAdam",
+    "Network", "Poisson", "Quantile", "RMSprop", "Rprop", "__version__", "load", "show_config",
 ]  # fmt: skip

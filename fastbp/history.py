@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,11 +16,14 @@ class History:
     ----------
     initial_epoch : int
         How many epochs came before the first entry.
+    beside_loss : iterable of str
+        Names of the lists that the optimiser fills beside the loss.
 
     Attributes
     ----------
     history : dict of str to list
-        ``loss`` (row-weighted mean over the batches of an epoch, as they were met), ``lr``, ``seconds``; with
+        ``loss`` (row-weighted mean over the batches of an epoch, as they were met), ``lr``, ``seconds``; of
+        `LevenbergMarquardt` and `LBFGS` the loss after the epoch's step, and what they say in place of ``lr``; with
         validation data also ``val_loss`` and ``val_`` with the name of each metric: those that were asked for, or the
         one that `Network.evaluate` reports for the loss, ``val_accuracy`` for a loss of classes, ``val_r2`` for the
         others.
@@ -29,9 +33,9 @@ class History:
 
     history: dict[str, list[float]]
 
-    def __init__(self, initial_epoch: int = 0) -> None:
+    def __init__(self, initial_epoch: int = 0, beside_loss: Iterable[str] = ("lr",)) -> None:
         self.initial_epoch = initial_epoch
-        self.history = {"loss": [], "lr": [], "seconds": []}
+        self.history = {name: [] for name in ("loss", *beside_loss, "seconds")}
         self._names = ()  # of fit's own lists: callbacks may add others, of any length
 
     @property

@@ -425,7 +425,7 @@ class Network:
         y: ArrayLike | None = None,
         *,
         epochs: int = 10,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: "Optimizer | None" = None,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float = 0.0,
@@ -450,9 +450,10 @@ class Network:
             Targets; None only where X is an iterable of pairs.
         epochs : int
             How many times to go through the data; with `initial_epoch` the number of the last epoch.
-        batch_size : int
-            Rows of a step; the last batch of an epoch may be shorter.
-        optimizer : SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad or Rprop, optional
+        batch_size : int, optional
+            Rows of a step; the last batch of an epoch may be shorter. None is 32, or all rows with an optimiser that
+            works on all of them (Rprop, LevenbergMarquardt, LBFGS), for which a smaller number is an error.
+        optimizer : SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad, Rprop, LevenbergMarquardt or LBFGS, optional
             Naming one starts it fresh; None continues the last one with its state (at first: ``Adam()``).
         validation_data : (X, y), optional
             Its loss is recorded after each epoch as ``val_loss``, and its `metrics` beside it.
@@ -510,7 +511,7 @@ class Network:
         X: ArrayLike,
         y: ArrayLike,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: "Optimizer | None" = None,
         sample_weight: ArrayLike | None = None,
         class_weight: "Mapping[int, float] | None" = None,

@@ -11,6 +11,7 @@ import numpy as np
 from . import checks, class_weights, data, losses, metrics, optimizers
 from .callbacks import Callback
 from .errors import DivergedError
+from .full_batch import FullBatch, Iterations
 from .history import History, Progress
 
 
@@ -23,7 +24,8 @@ def fit(
     initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
     if initial_epoch >= epochs:
         raise ValueError(f"initial_epoch: expected an integer < {epochs}, the last epoch's number, got {initial_epoch}")
-    batch_size = checks.positive_int("batch_size", batch_size)
+    if batch_size is not None:
+        batch_size = checks.positive_int("batch_size", batch_size)
     shuffle = checks.boolean("shuffle", shuffle)
     verbose = checks.choice("verbose", verbose, (0, 1, True, False))
     on_interrupt = checks.choice("on_interrupt", on_interrupt, ("raise", "return"))
@@ -39,6 +41,9 @@ def fit(
         raise ValueError(f"validation_split: expected 0 beside validation_data, got {split:g}")
     if y is None:
         refuse_beside_iterable(sample_weight, class_weight, split)
+        if isinstance(optimizer or net.optimizer, FullBatch):
+            kind = type(optimizer or net.optimizer).__name__
+            raise ValueError(f"y: expected targets with {kind}, which takes no batches, got None")
         check_iterable(X, epochs - initial_epoch)
         epoch = functools.partial(epoch_of_batches, net, X)
     else:
@@ -47,8 +52,11 @@ def fit(
             X, targets, validation = parted(X, targets, split)
         if split or class_weight is not None:
             weights = weights_of(net, targets, sample_weight, class_weight)
-        optimizers.check_batch(optimizer or net.optimizer, batch_size, X.shape[0])
-        epoch = epoch_of(net, X, targets, weights, batch_size, shuffle)
+        batch_size = optimizers.rows_of_batch(optimizer or net.optimizer, batch_size, X.shape[0])
+        if isinstance(optimizer or net.optimizer, FullBatch):
+            epoch = (optimizer or net.optimizer).iterations(net, X, targets, weights)
+        else:
+            epoch = epoch_of(net, X, targets, weights, batch_size, shuffle)
     validate, names = validation_of(net, validation, metrics)
     key = os.getpid(), object()
     try:
@@ -61,10 +69,10 @@ def fit(
             raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
         check_parameters(net)
         for callback in with_hooks(callbacks):
-            callback.begin(net, ("loss", "lr", *names, "seconds"))
+            callback.begin(net, ("loss", *beside_loss(net, epoch), *names, "seconds"))
         fresh = optimizer is not None or net.optimizer is None
         net._set_optimizer(optimizer or net.optimizer or optimizers.Adam(), fresh)
-        record = net.__dict__["history"] = History(initial_epoch)
+        record = net.__dict__["history"] = History(initial_epoch, beside_loss(net, epoch))
         try:
             run(net, epoch, validate, range(initial_epoch, epochs), callbacks, Progress(epochs) if verbose else None)
         except KeyboardInterrupt:
@@ -85,9 +93,11 @@ def run(net, epoch, validate, numbers, callbacks, progress):
         for callback in reversed(with_hooks(callbacks)):
             at_the_end.callback(callback.end, net, record)
         at_the_end.callback(record.close)
+        if isinstance(epoch, Iterations):
+            at_the_end.callback(epoch.close)
         for number in numbers:
             begin = time.perf_counter()
-            entry = {"loss": epoch(number), "lr": net.optimizer.lr} | validate()
+            entry = {"loss": epoch(number)} | beside_loss(net, epoch) | validate()
             entry["seconds"] = time.perf_counter() - begin
             record.append(entry)
             if progress:
@@ -95,8 +105,15 @@ def run(net, epoch, validate, numbers, callbacks, progress):
             answers = [callback(net, record) for callback in callbacks]
             if any(answer for answer in answers if isinstance(answer, (bool, np.bool_))):
                 break
+            if isinstance(epoch, Iterations) and epoch.finished:
+                break
             if callbacks:
                 check_parameters(net)
+
+
+def beside_loss(net, epoch):
+    """What an epoch enters into the history beside its loss, by name."""
+    return epoch.entry() if isinstance(epoch, Iterations) else {"lr": getattr(net.optimizer, "lr", None)}
 
 
 def with_hooks(callbacks):

@@ -12,7 +12,7 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, Py
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThread_release_lock, WAIT_LOCK
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES
@@ -671,6 +671,14 @@ cdef class Engine:
         finally:
             self.leave(scratch)
         return value
+
+    def assign(self, parameters):
+        """Sets all parameters, between two calls of others."""
+        cdef Array source = Array(parameters, "real", 1, self.n_parameters)
+        self.after_fork()
+        self.write_begin()
+        memcpy(self.parameters.data, source.view.buf, self.parameters.bytes())
+        self.write_end()
 
     def set_optimizer(self, dict settings, bint fresh):
         """Names the update, by the fields of optimizers.pxd's Optimizer. `fresh` forgets the state of the one before."""
