@@ -5,6 +5,8 @@ from .checkpoint import Checkpoint
 from .config import show_config
 from .errors import DivergedError
 from .layers import Activation, BatchNorm, Dense, Dropout, LayerNorm
+from .lbfgs import LBFGS
+from .levenberg_marquardt import LevenbergMarquardt
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Hinge, Huber, Poisson, Quantile
 from .network import Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop, Rprop
@@ -15,8 +17,9 @@ from .schedules import Cosine, ExponentialDecay, OneCycle, Plateau, StepDecay, W
 from .version import __version__
 
 __all__ = [
-    "MAE", "MSE", "SGD", "AMSGrad", "Activation", "Adagrad", "Adam", "AdamW", "BatchNorm", "BinaryCrossEntropy",
-    "Checkpoint", "Cosine", "CrossEntropy", "Dense", "DivergedError", "Dropout", "EarlyStopping", "ExponentialDecay",
-    "Hinge", "Huber", "LayerNorm", "NAdam", "Network", "OneCycle", "Plateau", "Poisson", "Progress", "Quantile",
-    "RMSprop", "Rprop", "Run", "StepDecay", "Warmup", "__version__", "load", "resume", "show_config",
+    "LBFGS", "MAE", "MSE", "SGD", "AMSGrad", "Activation", "Adagrad", "Adam", "AdamW", "BatchNorm",
+    "BinaryCrossEntropy", "Checkpoint", "Cosine", "CrossEntropy", "Dense", "DivergedError", "Dropout", "EarlyStopping",
+    "ExponentialDecay", "Hinge", "Huber", "LayerNorm", "LevenbergMarquardt", "NAdam", "Network", "OneCycle", "Plateau",
+    "Poisson", "Progress", "Quantile", "RMSprop", "Rprop", "Run", "StepDecay", "Warmup", "__version__", "load",
+    "resume", "show_config",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """What a fit leaves behind."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,13 +16,16 @@ class History:
         How many epochs came before the first entry.
     last_epoch : int, optional
         The number of the last epoch that is planned.
+    beside_loss : iterable of str
+        Names of the lists that the optimiser fills beside the loss.
 
     Attributes
     ----------
     history : dict of str to list
         ``loss`` (row-weighted mean over the batches of an epoch, as they were met), ``lr`` (of the last step),
-        ``seconds``; with validation data also ``val_loss`` and ``val_`` with the name of each metric: those that were
-        asked for, or the one that `Network.evaluate` reports for the loss, ``val_accuracy`` for a loss of classes,
+        ``seconds``; of `LevenbergMarquardt` and `LBFGS` the loss after the epoch's step, and what they say in place of
+        ``lr``; with validation data also ``val_loss`` and ``val_`` with the name of each metric: those that were asked
+        for, or the one that `Network.evaluate` reports for the loss, ``val_accuracy`` for a loss of classes,
         ``val_r2`` for the others.
     epochs : range
         The epochs' numbers, counted from 1.
@@ -29,9 +33,11 @@ class History:
 
     history: dict[str, list[float]]
 
-    def __init__(self, initial_epoch: int = 0, last_epoch: int | None = None) -> None:
+    def __init__(
+        self, initial_epoch: int = 0, last_epoch: int | None = None, beside_loss: Iterable[str] = ("lr",)
+    ) -> None:
         self.initial_epoch, self.last_epoch = initial_epoch, last_epoch
-        self.history = {"loss": [], "lr": [], "seconds": []}
+        self.history = {name: [] for name in ("loss", *beside_loss, "seconds")}
         self._names = ()  # of fit's own lists: callbacks may add others, of any length
 
     @property

@@ -362,13 +362,121 @@ class Network:
         self._engine.input_grad(X, targets, weights, n, total, code, out, training=training)
         return out
 
+    def jacobian(self, X: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """dz/dx: the derivatives of the outputs, as `predict` gives them, by the inputs.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, in) or (in,)
+            Rows of inputs, or one.
+        out : ndarray, shape (n, out, in) or (out, in), optional
+            Of the net's dtype, C-contiguous; overwritten and returned.
+
+        Returns
+        -------
+        ndarray, shape (n, out, in), or (out, in) for one row
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `predict`; TypeError for a network with layers other than :class:`Dense`.
+
+        Notes
+        -----
+        From the outputs back or from the inputs on, whichever takes fewer multiplications: at most about
+        min(in, out) passes. At kinks the derivative is the one that the gradient takes (relu at 0: 0).
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> net = fb.Network([2, 1], loss="mse", bias=False, dtype="float64")
+        >>> net.weights[0][:] = [[3, 4]]
+        >>> net.jacobian([1, 2])
+        array([[3., 4.]])
+        >>> net.jacobian(np.zeros((5, 2))).shape
+        (5, 1, 2)
+        """
+        from . import derivatives
+
+        return derivatives.jacobian(self, X, out)
+
+    def param_jacobian(self, X: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """dz/dp: the derivatives of the outputs, as `predict` gives them, by all parameters.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, in) or (in,)
+            Rows of inputs, or one.
+        out : ndarray, shape (n, out, n_params) or (out, n_params), optional
+            Of the net's dtype, C-contiguous; overwritten and returned.
+
+        Returns
+        -------
+        ndarray, shape (n, out, n_params), or (out, n_params) for one row
+            Parameters in the order of ``params``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`jacobian`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> net = fb.Network([2, 1], loss="mse", dtype="float64", seed=0)
+        >>> net.param_jacobian([5, 7])
+        array([[5., 7., 1.]])
+        """
+        from . import derivatives
+
+        return derivatives.param_jacobian(self, X, out)
+
+    def per_sample_grads(self, X: ArrayLike, y: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The gradient of each row's own loss by all parameters.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, in) or (in,)
+            Rows of inputs, or one.
+        y : array_like
+            Targets, of the shape and kind that the loss takes; for one row that row's.
+        out : ndarray, shape (n, n_params) or (n_params,), optional
+            Of the net's dtype, C-contiguous; overwritten and returned.
+
+        Returns
+        -------
+        ndarray, shape (n, n_params), or (n_params,) for one row
+            Row i is the gradient of ``net.loss(X[i:i+1], y[i:i+1])``, so that the mean of all rows is the gradient that
+            :meth:`loss_and_grad` gives. A loss object of one's own is called row by row; if its loss is no mean over
+            rows, that is all that holds.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`loss_and_grad`; TypeError for a network with layers other than :class:`Dense`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> net = fb.Network([2, 3, 1], loss="mse", dtype="float64", seed=0)
+        >>> X, y = np.array([[0.5, -1.0], [2.0, 0.3], [1.0, 1.0]]), np.array([0.0, 1.0, 2.0])
+        >>> grads = net.per_sample_grads(X, y)
+        >>> grads.shape
+        (3, 13)
+        >>> bool(np.allclose(grads.mean(axis=0), net.loss_and_grad(X, y)[1]))
+        True
+        """
+        from . import derivatives
+
+        return derivatives.per_sample_grads(self, X, y, out)
+
     def fit(
         self,
         X: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
         y: ArrayLike | None = None,
         *,
         epochs: int = 10,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: "Optimizer | None" = None,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float = 0.0,
@@ -394,9 +502,10 @@ class Network:
             Targets; None only where X is an iterable of pairs.
         epochs : int
             How many times to go through the data; with `initial_epoch` the number of the last epoch.
-        batch_size : int
-            Rows of a step; the last batch of an epoch may be shorter.
-        optimizer : SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad or Rprop, optional
+        batch_size : int, optional
+            Rows of a step; the last batch of an epoch may be shorter. None is 32, or all rows with an optimiser that
+            works on all of them (Rprop, LevenbergMarquardt, LBFGS), for which a smaller number is an error.
+        optimizer : SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad, Rprop, LevenbergMarquardt or LBFGS, optional
             Naming one starts it fresh; None continues the last one with its state (at first: ``Adam()``).
         validation_data : (X, y), optional
             Its loss is recorded after each epoch as ``val_loss``, and its `metrics` beside it.
@@ -455,7 +564,7 @@ class Network:
         X: ArrayLike,
         y: ArrayLike,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: "Optimizer | None" = None,
         sample_weight: ArrayLike | None = None,
         class_weight: "Mapping[int, float] | None" = None,

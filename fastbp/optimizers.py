@@ -5,9 +5,13 @@ from dataclasses import KW_ONLY, dataclass
 from . import checks, schedules
 from .adam import Adam, AdamW, AMSGrad, NAdam
 from .first_order import FirstOrder, Optimizer
+from .full_batch import FullBatch
+from .lbfgs import LBFGS
+from .levenberg_marquardt import LevenbergMarquardt
 from .schedules import LearningRate
 
 KINDS = ("SGD", "Adam", "AdamW", "NAdam", "RMSprop", "Adagrad", "Rprop")  # in the order of the codes in src/names.pxd
+BATCH_SIZE = 32
 
 
 def check(optimizer, dtype):
@@ -24,10 +28,15 @@ def check(optimizer, dtype):
             raise ValueError(f"optimizer: expected {name} within the range of {dtype}, got {factor:g} in {optimizer}")
 
 
-def check_batch(optimizer, batch_size, rows):
-    """Refuses to feed batches to what works on the whole data only."""
-    if isinstance(optimizer, Rprop) and batch_size < rows:
-        raise ValueError(f"batch_size: expected all {rows} rows in one batch with Rprop, got {batch_size}")
+def rows_of_batch(optimizer, batch_size, rows):
+    """batch_size, or what None stands for; refuses to feed batches to what works on the whole data only."""
+    whole = isinstance(optimizer, (Rprop, FullBatch))
+    if batch_size is None:
+        return rows if whole else BATCH_SIZE
+    if whole and batch_size < rows:
+        kind = type(optimizer).__name__
+        raise ValueError(f"batch_size: expected None or all {rows} rows in one batch with {kind}, got {batch_size}")
+    return batch_size
 
 
 def for_core(optimizer):
@@ -216,7 +225,7 @@ class Rprop(FirstOrder):
     True
     >>> net.fit(X, np.sin(3 * X), batch_size=32, optimizer=fb.Rprop())
     Traceback (most recent call last):
-    ValueError: batch_size: expected all 100 rows in one batch with Rprop, got 32
+    ValueError: batch_size: expected None or all 100 rows in one batch with Rprop, got 32
     """
 
     kind = "Rprop"
@@ -236,6 +245,8 @@ class Rprop(FirstOrder):
         return super().factors() | {"etas[1] * lr": self.etas[1] * self.lr} | largest_step
 
 
-CLASSES = {cls.__name__: cls for cls in (SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad, Rprop)}
+CLASSES = {
+    cls.__name__: cls for cls in (SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad, Rprop, LevenbergMarquardt, LBFGS)
+}
 
 __all__ = ["KINDS", "CLASSES", "Optimizer", "check", "for_core", *CLASSES]

@@ -13,6 +13,7 @@ from .callbacks import Callback
 from .checkpoint import Checkpoint
 from .epochs import Arrays, Batches, Parts, Position, check_iterable, is_custom, train
 from .errors import DivergedError
+from .full_batch import FullBatch, Iterations
 from .history import History
 from .progress import Progress
 from .windows import Windows
@@ -27,7 +28,8 @@ def fit(
     initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
     if initial_epoch >= epochs:
         raise ValueError(f"initial_epoch: expected an integer < {epochs}, the last epoch's number, got {initial_epoch}")
-    batch_size = checks.positive_int("batch_size", batch_size)
+    if batch_size is not None:
+        batch_size = checks.positive_int("batch_size", batch_size)
     shuffle = checks.boolean("shuffle", shuffle)
     verbose = checks.choice("verbose", verbose, ("auto", 0, 1, True, False))
     on_interrupt = checks.choice("on_interrupt", on_interrupt, ("raise", "return"))
@@ -44,6 +46,9 @@ def fit(
     kept = resumed is not None or any(isinstance(callback, Checkpoint) and callback.resumable for callback in callbacks)
     if y is None:
         refuse_beside_iterable(sample_weight, class_weight, split)
+        if isinstance(optimizer or net.optimizer, FullBatch):
+            kind = type(optimizer or net.optimizer).__name__
+            raise ValueError(f"y: expected targets with {kind}, which takes no batches, got None")
         check_iterable(X, epochs - (initial_epoch if resumed is None else resumed.position.epoch))
         source = Batches(net, X)
         prints = {"X": fingerprint.of_batches(X)} if kept else {}
@@ -54,8 +59,12 @@ def fit(
             X, targets, validation = parted(X, targets, split)
         if split or class_weight is not None:
             weights = weights_of(net, X, targets, sample_weight, class_weight)
-        optimizers.check_batch(optimizer or net.optimizer, batch_size, X.shape[0])
-        source = source_of(net, X, targets, weights, batch_size, shuffle)
+        batch_size = optimizers.rows_of_batch(optimizer or net.optimizer, batch_size, X.shape[0])
+        if isinstance(optimizer or net.optimizer, FullBatch):
+            source = (optimizer or net.optimizer).iterations(net, X, targets, weights)
+            refuse_checkpoints(optimizer or net.optimizer, kept)
+        else:
+            source = source_of(net, X, targets, weights, batch_size, shuffle)
     validate, names = validation_of(net, validation, metrics)
     if kept and validation_data is not None:
         prints |= fingerprint.of_all(**{"validation_data[0]": validate.X, "validation_data[1]": validate.targets})
@@ -77,14 +86,15 @@ def fit(
         check_parameters(net)
         fresh = optimizer is not None or net.optimizer is None
         optimizer = optimizer or net.optimizer or optimizers.Adam()
-        lists = "loss", "lr", *names, "seconds"
+        beside = tuple(source.entry()) if isinstance(source, Iterations) else ("lr",)
+        lists = "loss", *beside, *names, "seconds"
         rates.begin(optimizer, lists)
         shown = progress.wanted(callbacks, verbose)
         for callback in [*with_hooks(callbacks), *([shown] if shown else [])]:
             callback.begin(net, lists)
         if resumed is None:
             net._set_optimizer(optimizer, fresh)
-            net.__dict__["history"] = History(initial_epoch, epochs)
+            net.__dict__["history"] = History(initial_epoch, epochs, beside)
         else:
             resumed.restore(net, callbacks)
         training = Training(net, source, validate, callbacks, shown, settings, metrics, prints, resumed)
@@ -138,12 +148,18 @@ class Training:
             for callback in reversed(with_hooks(self.callbacks)):
                 at_the_end.callback(callback.end, net, record)
             at_the_end.callback(record.close)
+            if isinstance(self.source, Iterations):
+                at_the_end.callback(self.source.close)
             while not self.finished:
                 self.begin = time.perf_counter()
                 if self.checkpoints:
                     self.generator = net._rng.bit_generator.state
-                loss = train(net, self.source, self.position, learning_rates, parts)
-                entry = {"loss": loss, "lr": net._engine.lr} | self.validate()
+                if isinstance(self.source, Iterations):
+                    entry = {"loss": self.source(self.position.epoch)} | self.source.entry()
+                else:
+                    loss = train(net, self.source, self.position, learning_rates, parts)
+                    entry = {"loss": loss, "lr": net._engine.lr}
+                entry |= self.validate()
                 entry["seconds"] = self.seconds()
                 record.append(entry)
                 if shown:
@@ -151,6 +167,7 @@ class Training:
                 answers = [callback(net, record) for callback in self.callbacks]
                 self.position = Position(self.position.epoch + 1)
                 stopped = any(answer for answer in answers if isinstance(answer, (bool, np.bool_)))
+                stopped = stopped or isinstance(self.source, Iterations) and self.source.finished
                 self.finished = stopped or self.position.epoch == self.settings["epochs"]
                 if self.checkpoints:
                     self.generator = net._rng.bit_generator.state
@@ -273,6 +290,15 @@ def plain_class_weight(class_weight):
     if not isinstance(class_weight, Mapping):
         return class_weight
     return [[int(key), float(weight)] for key, weight in class_weight.items()]
+
+
+def refuse_checkpoints(optimizer, kept):
+    if kept:
+        kind = type(optimizer).__name__
+        raise ValueError(
+            f"callbacks: a Checkpoint keeps no training with {kind}, whose own state it does not know; "
+            "Checkpoint(path, optimizer=False) saves the network after each epoch"
+        )
 
 
 def source_of(net, X, targets, weights, batch_size, shuffle):

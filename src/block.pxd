@@ -94,13 +94,15 @@ cdef inline void take_rows(const Block *block, long row, long rows) noexcept nog
 
 
 cdef inline void give_rows(const Block *block, long row, long rows) noexcept nogil:
-    """What is wanted of the last layer: the losses of groups of rows and dL/dy, or z for the user."""
+    """What is wanted of the last layer: the losses of groups of rows and dL/dy, or z for the user, or nothing."""
     cdef const Plan *plan = block.plan
     cdef const Layer *last = &plan.layers[plan.n_layers - 1]
     cdef double *losses = <double *>(block.arena + plan.group_losses)
     cdef real *delta = block.arena + plan.delta
     cdef long group, first, n
     if not block.to_loss:
+        if block.outputs == NULL:
+            return
         unpack_rows(block.arena + last.z + row * VL, plan.stride, rows, last.outputs,
                     block.outputs + (block.first + row) * last.outputs)
         return

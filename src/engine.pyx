@@ -13,12 +13,13 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThread_release_lock, WAIT_LOCK
 from libc.math cimport isfinite
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from between cimport backward_between, forward_between, weights_between
 from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES
 from data cimport Data, finite_in_parts, per_row, present_rows, take_inputs, take_targets
+from jacobian cimport NEVER_FEW, Walk, goes_up, walk_rows
 from names cimport ADAGRAD, BATCH_NORM, DENSE, DROPOUT, LAYER_NORM
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from losses cimport masked_sweep
@@ -327,6 +328,7 @@ cdef class Engine:
     cdef Clock *clock           # NULL but in `profile`
     cdef int threads            # that a call may use
     cdef long work              # multiply-adds of a step, per row
+    cdef bint goes_up           # jacobian.pxd
     # many calls may read the parameters at once, one writes them; see `enter` and `write_begin`
     cdef PyThread_type_lock gate
     cdef long readers, waiting
@@ -351,6 +353,7 @@ cdef class Engine:
         self.n_parameters = self.own.plan.n_parameters
         self.parameters = Buffer(self.n_parameters)
         self.work = 3 * self.n_parameters
+        self.goes_up = goes_up(&self.own.plan)
         self.threads = 1
 
     def __dealloc__(self):
@@ -659,6 +662,49 @@ cdef class Engine:
                 unpack_rows(block_backward(&block), plan.stride, block.rows, self.n_inputs, target + row * self.n_inputs)
         self.leave(scratch)
 
+    def jacobian(self, x, out, long rows):
+        """dz/dx of the last layer's z, written to out (rows, n_outputs, n_inputs)."""
+        cdef Array inputs = Array(x, "real", rows, self.n_inputs)
+        cdef Array target = Array(out, "real", rows, self.n_outputs * self.n_inputs, True)
+        cdef Data data = only_inputs(<const real *>inputs.view.buf)
+        self.walk(&data, rows, False, 0, <real *>target.view.buf, NULL)
+
+    def param_jacobian(self, x, out, long rows):
+        """dz/dparameters, written to out (rows, n_outputs, n_parameters)."""
+        cdef Array inputs = Array(x, "real", rows, self.n_inputs)
+        cdef Array target = Array(out, "real", rows, self.n_outputs * self.n_parameters, True)
+        cdef Data data = only_inputs(<const real *>inputs.view.buf)
+        self.walk(&data, rows, False, 0, NULL, <real *>target.view.buf)
+
+    def per_sample_grads(self, x, targets, long rows, int loss_code, out):
+        """The gradient of the loss of each row alone, written to out (rows, n_parameters)."""
+        cdef list held = []
+        cdef Data data = self.take_data(x, targets, None, None, rows, held)
+        cdef Array target = Array(out, "real", rows, self.n_parameters, True)
+        self.walk(&data, rows, True, loss_code, NULL, <real *>target.view.buf)
+
+    cdef void walk(self, const Data *data, long rows, bint from_loss, int loss_code, real *by_inputs,
+                   real *by_parameters) except *:
+        """One line for each row and output (input), or for each row from the loss; see jacobian.pxd."""
+        cdef Walk walk
+        cdef Block block
+        cdef Scratch scratch
+        walk.from_loss = from_loss
+        walk.by_inputs = by_inputs
+        walk.by_parameters = by_parameters
+        walk.up = by_inputs != NULL and self.goes_up
+        walk.width = 1 if from_loss else self.n_inputs if walk.up else self.n_outputs
+        scratch = self.enter(max(rows * walk.width, NEVER_FEW))
+        if from_loss:
+            scratch.plan.loss = loss_code
+        with nogil:
+            block = make_block(&scratch.plan, pool, self.parameters.data, data, scratch.arena)
+            block.to_loss = from_loss
+            block.scale = per_row(&scratch.plan)
+            walk.block = &block
+            walk_rows(&walk, rows)
+        self.leave(scratch)
+
     def trace_row(self, x, targets, int loss_code, out):
         """The loss of one row; every number of its pass is written to out, in the order that trace.pxd gives."""
         cdef list held = []
@@ -677,6 +723,14 @@ cdef class Engine:
         finally:
             self.leave(scratch)
         return value
+
+    def assign(self, parameters):
+        """Sets all parameters, between two calls of others."""
+        cdef Array source = Array(parameters, "real", 1, self.n_parameters)
+        self.after_fork()
+        self.write_begin()
+        memcpy(self.parameters.data, source.view.buf, self.parameters.bytes())
+        self.write_end()
 
     def set_optimizer(self, dict settings, bint fresh):
         """Names the update, by the fields of optimizers.pxd's Optimizer. `fresh` forgets the state of the one before."""

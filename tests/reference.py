@@ -218,6 +218,40 @@ def loss_and_grad(layers, X, t, loss, sample_weight=None, coefficients=None, **p
     return value, flat, dX
 
 
+def row_gradients(layers, steps, dy):
+    """What `backward` gives, of every row alone: (B, n_params) and (B, I)."""
+    parts = []
+    for k in range(len(layers) - 1, -1, -1):
+        W, b, _ = layers[k]
+        if b is not None:
+            parts.insert(0, dy)
+        parts.insert(0, (dy[:, :, None] * steps[k][0][:, None, :]).reshape(len(dy), -1))
+        dx = dy @ W
+        if k > 0:
+            _, y, z = steps[k - 1]
+            dy = activation_backward(layers[k - 1][2], y, z, dx)
+    return np.hstack(parts), dx
+
+
+def per_sample_grads(layers, X, t, loss, **parameters):
+    """The gradient (B, n_params) of every row's own loss."""
+    steps = forward(layers, X)
+    _, dy = loss_and_delta(layers, steps, t, loss, np.ones(len(X)), **parameters)
+    return row_gradients(layers, steps, dy)[0]
+
+
+def jacobians(layers, X):
+    """dz/dx (B, O, I) and dz/dparams (B, O, n_params)."""
+    steps = forward(layers, X)
+    _, y, z = steps[-1]
+    lines = [
+        row_gradients(layers, steps, activation_backward(layers[-1][2], y, z, np.tile(dz, (len(X), 1))))
+        for dz in np.eye(z.shape[1])
+    ]
+    by_params, by_inputs = zip(*lines, strict=True)
+    return np.stack(by_inputs, axis=1), np.stack(by_params, axis=1)
+
+
 # Optimisers, as in torch.optim: step(p, g, biases) changes the flat parameters p in place; `biases` is True where p has
 # a bias
 

@@ -110,6 +110,9 @@ WITH_X = {
     "loss": lambda net, value: net.loss(value, LABELS),
     "loss_and_grad": lambda net, value: net.loss_and_grad(value, LABELS),
     "input_grad": lambda net, value: net.input_grad(value, LABELS),
+    "jacobian": lambda net, value: net.jacobian(value),
+    "param_jacobian": lambda net, value: net.param_jacobian(value),
+    "per_sample_grads": lambda net, value: net.per_sample_grads(value, LABELS),
     "evaluate": lambda net, value: net.evaluate(value, LABELS),
     "fit": lambda net, value: net.fit(value, LABELS, verbose=0),
     "fit, named optimiser": lambda net, value: net.fit(value, LABELS, optimizer=fb.SGD(0.1), verbose=0),
@@ -228,7 +231,7 @@ OUTS = [
 ]
 
 
-@pytest.mark.parametrize("method", ["predict", "loss_and_grad"])
+@pytest.mark.parametrize("method", ["predict", "loss_and_grad", "jacobian", "param_jacobian", "per_sample_grads"])
 @pytest.mark.parametrize(("out", "error", "says"), [case[1:] for case in OUTS], ids=[case[0] for case in OUTS])
 def test_an_unfit_out_is_refused_and_nothing_changes(method, out, error, says):
     net = make("cross_entropy")
@@ -236,6 +239,9 @@ def test_an_unfit_out_is_refused_and_nothing_changes(method, out, error, says):
     call = {
         "predict": lambda: net.predict(X, out=out((6, 2))),
         "loss_and_grad": lambda: net.loss_and_grad(X, LABELS, out=out((net.n_params,))),
+        "jacobian": lambda: net.jacobian(X, out=out((6, 2, 3))),
+        "param_jacobian": lambda: net.param_jacobian(X, out=out((6, 2, net.n_params))),
+        "per_sample_grads": lambda: net.per_sample_grads(X, LABELS, out=out((6, net.n_params))),
     }[method]
     check_refusal(call, error, f"out: | {says}")
     assert snapshot(net) == before

@@ -1,0 +1,275 @@
+# What outputs change by with the inputs and with the parameters, and the gradient of each row's own loss.
+#
+# A derivative of one row of data by one seed is a line, and is carried from layer to layer as a row of activations is:
+#
+#     down, from output o     dz_o/dy = row o of dz/dy      dz_o/dW = dz_o/dy x^T      dz_o/dx = W^T dz_o/dy
+#     up, from input i        dy/dx_i = column i of W, then dz/dx_i = dz/dy dy/dx_i    dy/dx_i = W dz/dx_i
+#
+# dz/dy is symmetric, diagonal or diag(z) - z z^T, so that one function takes both ways through an activation. The lines
+# of all seeds stand side by side, so that products are as fast for one row of data as for a batch.
+
+from simd cimport (real, vec, VL, PAIR, ends, zero_lanes, v_load, v_store, v_store_first, v_splat, v_zero,
+                   product_by_rows)
+from names cimport SOFTMAX
+from plan cimport KC, Layer, Plan, blocks, least, panels, slivers, vectors_of
+from team cimport share
+from activations cimport ONE
+from row cimport lane
+from forward cimport INFINITY, layer_input
+from backward cimport through_activation
+from block cimport Block, block_forward, pack
+
+cdef enum:
+    NEVER_FEW = 4           # rows: packed weights are always there
+    LINES_AT_A_TIME = 32    # fewer make short tiles; results of more do not stay in L2
+
+cdef struct Walk:
+    Block *block
+    bint up                 # from inputs, else down
+    bint from_loss          # the one seed is dL/dy, which block_forward has left, else an output (input) each
+    long width              # of all seeds
+    long seed               # the first of those under way
+    long seeds              # how many: of each row
+    real *by_inputs         # (n, O, I) of the net, or NULL
+    real *by_parameters     # (n, width, n_parameters), or NULL
+
+cdef struct Lines:          # of one part: line (s, r) is s * rows + r
+    long row                # of the block, the first
+    long rows
+    long seed               # the first of the net's outputs (inputs)
+    long seeds
+    real *start             # in panels
+
+
+cdef inline Lines lines_of(const Walk *walk, int part, int parts) noexcept nogil:
+    """Rows of the block, or seeds where there are fewer rows than parts."""
+    cdef const Block *block = walk.block
+    cdef Lines lines
+    lines.row = lines.seed = 0
+    lines.rows = block.rows
+    lines.seeds = walk.seeds
+    if block.rows >= parts:
+        lines.row = share(block.rows, part, parts)
+        lines.rows = share(block.rows, part + 1, parts) - lines.row
+    else:
+        lines.seed = share(walk.seeds, part, parts)
+        lines.seeds = share(walk.seeds, part + 1, parts) - lines.seed
+    lines.start = block.arena + block.plan.delta + (lines.row * walk.seeds + lines.seed * block.rows) * VL
+    lines.seed += walk.seed
+    return lines
+
+
+# ---------------------------------------------------------------- from layer to layer
+
+cdef inline void one_hot(const Lines *lines, long width, long stride) noexcept nogil:
+    """dz/dz: output o of each line of seed o is 1."""
+    cdef long s, r, panel, o
+    cdef real *line
+    for panel in range(panels(width)):
+        for r in range(lines.seeds * lines.rows):
+            v_store(lines.start + panel * stride + r * VL, v_zero())
+    for s in range(lines.seeds):
+        o = lines.seed + s
+        for r in range(lines.rows):
+            line = lines.start + (s * lines.rows + r) * VL
+            line[o // VL * stride + o % VL] = 1
+
+
+cdef inline void weights_of_seed(const Lines *lines, const real *packed, long depth, long width, bint scaled, real *result,
+                                 long stride) noexcept nogil:
+    """Row `seed` of packed weights (depth, width), for each line, times what the line has there if `scaled`: the product
+    below, of lines that are 0 elsewhere."""
+    cdef long s, r, k, panel, sliver, lanes
+    cdef const real *line
+    cdef real *target
+    cdef vec w
+    for panel in range(panels(width)):
+        sliver = panel * VL // PAIR * PAIR
+        lanes = vectors_of(width - sliver) * VL
+        for s in range(lines.seeds):
+            k = lines.seed + s
+            w = v_load(packed + sliver * depth + k * lanes + panel * VL - sliver)
+            line = lines.start + s * lines.rows * VL + k // VL * stride + k % VL
+            target = result + panel * stride + s * lines.rows * VL
+            for r in range(lines.rows):
+                v_store(target + r * VL, v_splat(line[r * VL] if scaled else ONE) * w)
+
+
+cdef inline void product(const real *lines, const real *packed, long depth, long width, real *result, long stride,
+                         long n) noexcept nogil:
+    """n lines (depth) times packed weights (depth, width)."""
+    cdef long block, k, part, sliver, j
+    cdef int vectors
+    cdef ends e
+    e.floor = -INFINITY
+    for block in range(blocks(depth, KC)):
+        k = block * KC
+        part = least(KC, depth - k)
+        for sliver in range(slivers(width)):
+            j = sliver * PAIR
+            vectors = vectors_of(width - j)
+            e.start = zero_lanes if k == 0 else NULL
+            product_by_rows(n, vectors, lines + k // VL * stride, stride, packed + j * depth + k * vectors * VL, part, &e,
+                            result + j // VL * stride, stride)
+
+
+# ---------------------------------------------------------------- results
+
+cdef inline void store_product(const real *delta, const real *x, long stride, long O, long I, real *target,
+                               const real *end) noexcept nogil:
+    """delta x^T (O, I) to target. What lies behind it before `end` may be overwritten: a masked store costs some twenty."""
+    cdef long o, j
+    cdef real *place
+    cdef vec d
+    for o in range(O):
+        d = v_splat(lane(delta, stride, o))
+        place = target + o * I
+        for j in range(panels(I)):
+            if place + (j + 1) * VL <= end:
+                v_store(place + j * VL, d * v_load(x + j * stride))
+            else:
+                v_store_first(place + j * VL, d * v_load(x + j * stride), least(VL, I - j * VL))
+
+
+cdef inline void store_line(const real *line, long stride, long width, real *target, const real *end) noexcept nogil:
+    cdef long j
+    for j in range(panels(width)):
+        if target + (j + 1) * VL <= end:
+            v_store(target + j * VL, v_load(line + j * stride))
+        else:
+            v_store_first(target + j * VL, v_load(line + j * stride), least(VL, width - j * VL))
+
+
+cdef inline void give_parameters(const Walk *walk, const Lines *lines, int l, const real *delta) noexcept nogil:
+    """dz_o/dW = dz_o/dy x^T and dz_o/db = dz_o/dy of layer l, of every line."""
+    cdef const Block *block = walk.block
+    cdef const Plan *plan = block.plan
+    cdef const Layer *layer = &plan.layers[l]
+    cdef const real *x = layer_input(plan, block.arena, l) + lines.row * VL
+    cdef const real *line
+    cdef long s, r, weights = layer.outputs * layer.inputs
+    cdef real *target
+    cdef real *end
+    for r in range(lines.rows):
+        for s in range(lines.seeds):
+            line = delta + (s * lines.rows + r) * VL
+            target = walk.by_parameters + ((block.first + lines.row + r) * walk.width + lines.seed + s) * plan.n_parameters
+            end = target + layer.weight + weights + (layer.outputs if layer.bias >= 0 else 0)
+            store_product(line, x + r * VL, plan.stride, layer.outputs, layer.inputs, target + layer.weight, end)
+            if layer.bias >= 0:
+                store_line(line, plan.stride, layer.outputs, target + layer.bias, end)
+
+
+cdef inline void give_inputs(const Walk *walk, const Lines *lines, const real *dx) noexcept nogil:
+    """dz_o/dx of lines that came down. Row after row, so that the end of one may run over into the next."""
+    cdef const Block *block = walk.block
+    cdef long I = block.plan.layers[0].inputs, s, r
+    cdef real *target
+    cdef real *end
+    for r in range(lines.rows):
+        target = walk.by_inputs + ((block.first + lines.row + r) * walk.width + lines.seed) * I
+        end = target + (lines.seeds if lines.seeds < walk.width else (lines.rows - r) * walk.width) * I
+        for s in range(lines.seeds):
+            store_line(dx + (s * lines.rows + r) * VL, block.plan.stride, I, target + s * I, end)
+
+
+cdef inline void give_outputs(const Walk *walk, const Lines *lines, const real *dz) noexcept nogil:
+    """dz/dx_i of lines that came up."""
+    cdef const Block *block = walk.block
+    cdef long O = block.plan.layers[block.plan.n_layers - 1].outputs, s, r, o
+    cdef real *target
+    for r in range(lines.rows):
+        target = walk.by_inputs + (block.first + lines.row + r) * O * walk.width + lines.seed
+        for o in range(O):
+            for s in range(lines.seeds):
+                target[o * walk.width + s] = lane(dz + (s * lines.rows + r) * VL, block.plan.stride, o)
+
+
+# ---------------------------------------------------------------- the whole way
+
+cdef inline void walk_lines(const Walk *walk, const Lines *lines) noexcept nogil:
+    """Through the whole net."""
+    cdef const Block *block = walk.block
+    cdef const Plan *plan = block.plan
+    cdef const Layer *layer
+    cdef long stride = plan.stride, n = lines.rows * lines.seeds, s
+    cdef real *v = lines.start
+    cdef real *result = v + plan.delta_size
+    cdef real *spare
+    cdef bint alone = False     # each line is 0 but for its seed
+    cdef int k, l
+    for k in range(plan.n_layers):
+        l = k if walk.up else plan.n_layers - 1 - k
+        layer = &plan.layers[l]
+        if k == 0 and walk.up:
+            weights_of_seed(lines, block.arena + layer.forward_weight, layer.inputs, layer.outputs, False, v, stride)
+        elif k == 0 and not walk.from_loss:
+            one_hot(lines, layer.outputs, stride)
+            alone = layer.activation != SOFTMAX
+        if k > 0 or not walk.from_loss:
+            for s in range(lines.seeds):
+                through_activation(plan, layer, block.arena, v + (s * lines.rows - lines.row) * VL, lines.row, lines.rows)
+        if walk.by_parameters != NULL:
+            give_parameters(walk, lines, l, v)
+        if walk.up and l < plan.n_layers - 1:
+            layer = &plan.layers[l + 1]
+            product(v, block.arena + layer.forward_weight, layer.inputs, layer.outputs, result, stride, n)
+        elif not walk.up and (l > 0 or walk.by_inputs != NULL):
+            if alone:
+                weights_of_seed(lines, block.arena + layer.backward_weight, layer.outputs, layer.inputs, True, result,
+                                stride)
+            else:
+                product(v, block.arena + layer.backward_weight, layer.outputs, layer.inputs, result, stride, n)
+        else:
+            break
+        alone = False
+        spare = v
+        v = result
+        result = spare
+    if walk.by_inputs != NULL:
+        if walk.up:
+            give_outputs(walk, lines, v)
+        else:
+            give_inputs(walk, lines, v)
+
+
+cdef inline void walk_part(void *argument, int part, int parts) noexcept nogil:
+    """The lines of a part, few enough at a time that their results are still in cache when the next layer adds to them."""
+    cdef const Walk *walk = <const Walk *>argument
+    cdef Lines lines = lines_of(walk, part, parts)
+    cdef long end = lines.row + lines.rows, most
+    if lines.seeds == 0:
+        return
+    most = LINES_AT_A_TIME // lines.seeds + 1
+    while lines.row < end:
+        lines.rows = least(most, end - lines.row)
+        walk_lines(walk, &lines)
+        lines.row += lines.rows
+        if walk.from_loss:
+            lines.start += lines.rows * VL
+
+
+cdef inline bint goes_up(const Plan *plan) noexcept nogil:
+    """Whether to go from inputs to outputs takes fewer multiply-adds than to go back."""
+    cdef const Layer *first = &plan.layers[0]
+    cdef const Layer *last = &plan.layers[plan.n_layers - 1]
+    cdef double all = 0, free = 0 if last.activation == SOFTMAX else <double>last.inputs * last.outputs
+    cdef int l
+    for l in range(plan.n_layers):
+        all += <double>plan.layers[l].inputs * plan.layers[l].outputs
+    return first.inputs * (all - <double>first.inputs * first.outputs) < last.outputs * (all - free)
+
+
+cdef inline void walk_rows(Walk *walk, long rows) noexcept nogil:
+    """All lines of `rows` rows, as many at a time as a block has room for."""
+    cdef Block *block = walk.block
+    cdef long most = block.plan.block_rows, seeds = least(walk.width, most), step = most // seeds, k, c
+    block.to_delta = not walk.up
+    block.to_inputs = not walk.up and walk.by_inputs != NULL
+    pack(block, NEVER_FEW)
+    for k in range(blocks(rows, step)):
+        block_forward(block, k * step, least(step, rows - k * step))
+        for c in range(blocks(walk.width, seeds)):
+            walk.seed = c * seeds
+            walk.seeds = least(seeds, walk.width - walk.seed)
+            block.pool.run(walk_part, walk, block.plan.threads)
