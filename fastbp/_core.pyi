@@ -81,6 +81,18 @@ class Engine:
         loss_code: int,
         out: NDArray[Any],
     ) -> None: ...
+    def hvp(
+        self,
+        x: NDArray[Any],
+        targets: NDArray[Any] | None,
+        deltas: NDArray[Any] | None,
+        weights: NDArray[Any] | None,
+        rows: int,
+        total_weight: float,
+        loss_code: int,
+        v: NDArray[Any],
+        out: NDArray[Any],
+    ) -> None: ...
     def trace_row(self, x: NDArray[Any], targets: NDArray[Any], loss_code: int, out: NDArray[Any]) -> float: ...
     def set_optimizer(self, settings: dict[str, float], fresh: bool) -> None: ...
     def train(
