@@ -102,6 +102,18 @@ class Engine:
     def per_sample_grads(
         self, x: NDArray[Any], targets: NDArray[Any], rows: int, loss_code: int, out: NDArray[Any]
     ) -> None: ...
+    def hvp(
+        self,
+        x: NDArray[Any],
+        targets: NDArray[Any] | None,
+        deltas: NDArray[Any] | None,
+        weights: NDArray[Any] | None,
+        rows: int,
+        total_weight: float,
+        loss_code: int,
+        v: NDArray[Any],
+        out: NDArray[Any],
+    ) -> None: ...
     def trace_row(self, x: NDArray[Any], targets: NDArray[Any], loss_code: int, out: NDArray[Any]) -> float: ...
     def assign(self, parameters: NDArray[Any]) -> None: ...
     def set_optimizer(self, settings: dict[str, float], fresh: bool) -> None: ...

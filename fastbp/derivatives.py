@@ -3,27 +3,19 @@ the arithmetic."""
 
 import numpy as np
 
-from . import checks, data, losses
-from .layers import Dense
+from . import chain, data, losses
 from .trace import target as target_of_one
-
-
-def only_dense(net, what):
-    """Refuses a network whose derivatives of this kind the core cannot compute."""
-    for k, layer in enumerate(net.layers):
-        if not isinstance(layer, Dense):
-            raise TypeError(f"{what}: expected a network of Dense layers, got {checks.described(layer)} as layers[{k}]")
 
 
 def jacobian(net, X, out):
     """See Network.jacobian."""
-    only_dense(net, "jacobian")
+    chain.only_dense(net, "jacobian")
     return by_row(net, net._engine.jacobian, X, out, (net.n_outputs, net.n_inputs))
 
 
 def param_jacobian(net, X, out):
     """See Network.param_jacobian."""
-    only_dense(net, "param_jacobian")
+    chain.only_dense(net, "param_jacobian")
     return by_row(net, net._engine.param_jacobian, X, out, (net.n_outputs, net.n_params))
 
 
@@ -39,7 +31,7 @@ def by_row(net, compute, X, out, shape):
 
 def per_sample_grads(net, X, y, out):
     """See Network.per_sample_grads."""
-    only_dense(net, "per_sample_grads")
+    chain.only_dense(net, "per_sample_grads")
     X, single = data.rows(X, net.n_inputs, net.dtype)
     n = X.shape[0]
     targets = target_of_one(y, net) if single else data.targets(y, n, net.n_outputs, net.objective, net.dtype)

@@ -1,176 +1,23 @@
-"""The gradient check: every entry of the gradient beside a finite difference of the loss, and a report of it."""
-
-from dataclasses import dataclass
+"""The gradient check: the gradient beside finite differences of the loss, entry by entry or along random directions."""
 
 import numpy as np
 
-from . import checks, data
-from .differences import SAFETY, Twin, gradient, rounding_errors
+from . import checks, data, losses
+from .differences import SAFETY
+from .gradreport import GradCheck, Part
+from .twin import OwnLoss, Twin, gradient, rounding_errors
 
+MODES = ("auto", "full", "fast")
 EPS = float(np.finfo(np.float64).eps ** (1 / 3))  # 6.1e-6
 RTOL = {"float64": 1e-5, "float32": 1e-4}
 MOST_ROUNDING = 1e-3  # of the largest entry: what rounding may be blamed for
-BEND = 1e-3  # of an entry or of its layer: change of the slope over a step that a smooth loss may have
-LISTED = 10  # entries at fault, and kinks, that a printed report names
+BEND = 1e-3  # of a number or of its layer: change of the slope over a step that a smooth loss may have
+DIRECTIONS = 4  # of each part in fast mode
+MOST_WORK = 2e10  # multiply-adds of a full check that "auto" allows: a few seconds
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The gradient by one weight matrix, one bias, or the inputs, entry by entry.
-
-    Attributes
-    ----------
-    layer : int
-    kind : {"weight", "bias", "input"}
-    analytic, numeric : ndarray of float64
-        Of the parameter's shape: what the network says; the finite difference.
-    kink : ndarray of bool
-        Entries at a kink, where there is no derivative to compare with.
-    rtol : float
-    atol : ndarray
-        An entry may differ by the larger of `atol` and `rtol` times the larger of the two values.
-    """
-
-    layer: int
-    kind: str
-    analytic: np.ndarray
-    numeric: np.ndarray
-    kink: np.ndarray
-    rtol: float
-    atol: np.ndarray
-
-    @property
-    def name(self):
-        return "input" if self.kind == "input" else f"layers[{self.layer}].{self.kind}"
-
-    @property
-    def error(self):
-        """|analytic - numeric| / max(|analytic|, |numeric|, atol / rtol), infinite where one of them is not finite."""
-        with np.errstate(invalid="ignore"):
-            larger = np.maximum(np.abs(self.analytic), np.abs(self.numeric))
-            error = np.abs(self.analytic - self.numeric) / np.maximum(larger, self.atol / self.rtol)
-        return np.where(np.isfinite(error), error, np.inf)
-
-    @property
-    def n_checked(self):
-        """Entries compared: all but the kinks."""
-        return int(self.kink.size - self.kink.sum())
-
-    @property
-    def worst(self):
-        """Index of the entry with the largest error; None if all are at kinks."""
-        error = np.where(self.kink, -1.0, self.error)
-        return tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape)) if self.n_checked else None
-
-    @property
-    def max_error(self):
-        """Error of the worst entry."""
-        return float(self.error[self.worst]) if self.n_checked else 0.0
-
-    @property
-    def kinks(self):
-        """Indices of the entries at kinks."""
-        return [tuple(int(i) for i in index) for index in np.argwhere(self.kink)]
-
-    @property
-    def failures(self):
-        """Indices of the entries that differ, the worst first."""
-        error = np.where(self.kink, 0.0, self.error)
-        wrong = np.argwhere(error > self.rtol)
-        order = np.argsort(-error[tuple(wrong.T)], kind="stable")
-        return [tuple(int(i) for i in index) for index in wrong[order]]
-
-    @property
-    def ok(self):
-        return self.max_error <= self.rtol
-
-    def entry(self, index):
-        """The name of an entry, such as ``layers[1].weight[3, 17]``."""
-        return f"{self.name}[{', '.join(map(str, index))}]"
-
-    def __repr__(self):
-        return f"<{self.name}: {'ok' if self.ok else 'WRONG'}, max error {self.max_error:.1e}, {len(self.kinks)} kinks>"
-
-
-@dataclass(frozen=True, eq=False)
-class GradCheck:
-    """Report of a gradient check. True where it is `ok`; prints as a table.
-
-    Attributes
-    ----------
-    layers : tuple of Part
-        Weight and bias of each layer, then the inputs. Each has ``name``, ``layer``, ``kind``, ``ok``, ``max_error``,
-        ``worst`` (an index), ``n_checked``, ``kinks`` and ``failures`` (lists of indices), and the arrays ``analytic``,
-        ``numeric``, ``error``, ``kink``.
-    loss, loss_float64 : float
-        Of the network, and computed in float64.
-    loss_ok : bool
-        Whether they agree.
-    network : str
-        What was checked.
-    eps : float
-        Step, before it was scaled to each parameter.
-    """
-
-    layers: tuple
-    loss: float
-    loss_float64: float
-    loss_ok: bool
-    network: str
-    eps: float
-
-    @property
-    def ok(self):
-        """Whether the loss and every entry that is not at a kink agree."""
-        return self.loss_ok and all(part.ok for part in self.layers)
-
-    @property
-    def max_error(self):
-        """The largest of the parts' errors."""
-        return max(part.max_error for part in self.layers)
-
-    @property
-    def n_kinks(self):
-        return sum(len(part.kinks) for part in self.layers)
-
-    def __bool__(self):
-        return self.ok
-
-    def __str__(self):
-        lines = [f"gradient check of {self.network}: {'ok' if self.ok else 'WRONG'}", HEAD]
-        for part in self.layers:
-            verdict = "ok" if part.ok else f"{len(part.failures)} wrong"
-            line = f"{part.name:18} {part.n_checked:8} {len(part.kinks):6} {verdict:>10}  "
-            if part.worst is not None:
-                line += f"{part.max_error:9.1e}  {line_of(part, part.worst)}"
-            lines.append(line.rstrip())
-        verdict = "ok" if self.loss_ok else "WRONG"
-        lines.append(f"loss {self.loss:.9g}, in float64 {self.loss_float64:.9g}: {verdict}")
-        wrong = [line_of(part, index) for part in self.layers for index in part.failures]
-        kinks = [line_of(part, index) for part in self.layers for index in part.kinks]
-        return "\n".join([*lines, *listing("wrong", wrong), *listing("at a kink, not judged", kinks)])
-
-
-HEAD = (
-    f"{'part':18} {'compared':>8} {'kinks':>6} {'verdict':>10}  {'max error':>9}  {'worst entry':28} "
-    f"{'analytic':>16} {'numeric':>16}"
-)
-
-
-def line_of(part, index):
-    return f"{part.entry(index):28} {part.analytic[index]:16.9g} {part.numeric[index]:16.9g}"
-
-
-def listing(title, lines):
-    """The first few lines under a title, and how many more there are; nothing if there are none."""
-    if not lines:
-        return []
-    more = [f"  ... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
-    return [f"{title}:", *(f"  {line}" for line in lines[:LISTED]), *more]
-
-
-def check(net, X, y, *, eps=None, rtol=None, atol=None):
-    """Compares the gradient of `net` with finite differences of its loss in float64, entry by entry.
+def check(net, X, y, *, mode="auto", eps=None, rtol=None, atol=None, seed=0):
+    """Compares the gradient of `net` with finite differences of its loss in float64.
 
     Parameters
     ----------
@@ -181,6 +28,10 @@ def check(net, X, y, *, eps=None, rtol=None, atol=None):
         A few rows suffice. They are rounded to the net's dtype first, so that both sides see the same numbers.
     y : array_like
         Targets, as in `Network.loss`.
+    mode : {"auto", "full", "fast"}
+        ``"full"`` compares every entry. ``"fast"`` compares products of the gradient with random directions, for each
+        part and for all parameters: a few dozen losses, however many parameters there are. ``"auto"`` is full where
+        that takes some 2e10 multiply-adds at most, seconds, and else fast.
     eps : float, optional
         From 1e-10 to 1e-3. The step is eps max(1, |w|) for an entry w. By default the cube root of the float64
         machine epsilon, 6.1e-6, where the two errors of a central difference meet: h^2 f^(3) / 6 of cutting off,
@@ -193,7 +44,10 @@ def check(net, X, y, *, eps=None, rtol=None, atol=None):
         dtype for each entry, by comparing it with float64 at points around; in the differences, by how far the loss
         scatters about a line (some 1e-15 of the loss, divided by the largest step: 1e-13). Where that is more than
         rtol of an entry, less can be said of the entry: in float32 those are entries below about 1/1000 of their
-        layer's largest.
+        layer's largest. In fast mode a product may differ by rtol of what such products are in the root mean square,
+        too.
+    seed : int, optional
+        Of the directions of the fast mode; None takes one from the operating system.
 
     Returns
     -------
@@ -219,8 +73,16 @@ def check(net, X, y, *, eps=None, rtol=None, atol=None):
 
     A wrong value outside of these fails, near a kink as well.
 
+    The fast mode goes the same way along a direction: all entries of a part at once, each by its size times a normal
+    random number, in four such directions. An error e of a part's gradient g changes a product by some ``|e|``, and is
+    seen where that exceeds ``rtol |g|``: wrong signs, factors, lost rows, but not one small entry among large ones.
+
+    A loss object of the user's own is looked at by itself as well: its delta beside differences of its value by the
+    outputs, at the net's outputs in float64. Where that is wrong, so are all parts.
+
     Cost: two losses of all rows for each parameter and each input, up to 30 for an entry with a closer look. For
-    54-128-64-7 on 8 rows that is 32,000 losses of 12 microseconds: 0.4 s.
+    54-128-64-7 on 8 rows that is 32,000 losses of 12 microseconds: 0.4 s. In fast mode, eight losses for each part, and
+    some thirty passes in all to see what rounding does.
 
     Both sides use the same forward pass: the check finds a gradient that does not belong to the loss, not a wrong loss.
 
@@ -233,14 +95,23 @@ def check(net, X, y, *, eps=None, rtol=None, atol=None):
     (True, True, 0)
     >>> [part.name for part in report.layers]
     ['layers[0].weight', 'layers[0].bias', 'layers[1].weight', 'layers[1].bias', 'input']
+    >>> large = fb.Network([784, 512, 10], dtype="float64", seed=0)
+    >>> report = large.gradcheck(np.random.default_rng(0).random((8, 784)), np.arange(8))
+    >>> report.ok, report.mode, report.model.n_checked
+    (True, 'fast', 4)
     """
     eps = EPS if eps is None else checks.number("eps", eps, at_least=1e-10, at_most=1e-3)
     rtol = RTOL[net.dtype.name] if rtol is None else checks.number("rtol", rtol, above=0, below=1)
     atol = None if atol is None else checks.number("atol", atol, above=0)
+    mode = checks.choice("mode", mode, MODES)
+    seed = checks.seed("seed", seed)
     X = data.inputs(X, net.n_inputs, net.dtype)
     targets = data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
     if not np.isfinite(net.params).all():
         raise ValueError(f"params: expected finite parameters, got {net.params[~np.isfinite(net.params)][0]}")
+    if mode == "auto":
+        losses_taken = 2 * (net.n_params + X.size)
+        mode = "full" if losses_taken * len(X) * net.n_params <= MOST_WORK else "fast"
 
     loss, _ = net.loss_and_grad(X, targets)
     analytic = gradient(net, X, targets).astype(np.float64)
@@ -248,38 +119,19 @@ def check(net, X, y, *, eps=None, rtol=None, atol=None):
     if not np.isfinite(twin.value):
         raise ValueError(f"X, y: expected rows with a finite loss, got a loss of {twin.value}")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows around the point fails there
-        loss_error, errors = rounding_errors(net, X, targets)
-        parts = []
-        for first, shape, layer, kind in parts_of(net, X):
-            entries = slice(first, first + int(np.prod(shape)))
-            allowed = floor(twin, entries, errors[entries]).reshape(shape) if atol is None else np.full(shape, atol)
-            part = Part(
-                layer, kind, analytic[entries].reshape(shape), np.empty(shape), np.zeros(shape, bool), rtol, allowed
-            )
-            parts.append(compare(twin, first, part))
-    allowed = max(rtol * abs(twin.value), SAFETY * loss_error if atol is None else atol)
+        loss_errors, errors = rounding_errors(net, X, targets)
+        judge = Judge(twin, analytic, errors, rtol, atol, None if mode == "full" else np.random.default_rng(seed))
+        parts = tuple(judge.part(*part) for part in parts_of(net, X))
+        model = None if mode == "full" else judge.part(0, (net.n_params,), None, "model")
+        objective = None if isinstance(net.objective, losses.Loss) else own_loss(net, X, targets, judge, eps)
+    allowed = max(rtol * abs(twin.value), SAFETY * np.std(loss_errors) if atol is None else atol)
     agree = bool(abs(loss - twin.value) <= allowed)
-    return GradCheck(tuple(parts), loss, twin.value, agree, f"{net!r}, {len(X)} row{'s' if len(X) > 1 else ''}", eps)
-
-
-def floor(twin, entries, errors):
-    """What each entry of a part may differ by: rounding of the network's own dtype, or of the best difference.
-
-    Rounding that reaches a thousandth of the largest entry of all is a finding, and no excuse. Where it is the same at
-    all points (sums of equal numbers that should cancel) it does not show: half an ULP of the largest entry is allowed.
-    """
-    largest = np.abs(twin.gradient[entries]).max()
-    errors = np.maximum(errors, max(rms(errors), np.finfo(twin.original[0].dtype).eps / 2 * largest))
-    own = np.minimum(SAFETY * errors, MOST_ROUNDING * np.abs(twin.gradient).max())
-    return np.maximum(own, max(twin.smallest_noise(), np.finfo(np.float64).tiny))
-
-
-def rms(array):
-    return np.sqrt(np.square(array).mean())
+    rows = f"{len(X)} row{'s' if len(X) > 1 else ''}"
+    return GradCheck(parts, loss, twin.value, agree, f"{net!r}, {rows}", eps, mode, model, objective)
 
 
 def parts_of(net, X):
-    """(first entry, shape, layer, kind) of every part of the gradient."""
+    """(first entry, shape, layer, kind) of every part of the gradient, by parameters and then by inputs."""
     first = 0
     for layer, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True)):
         if weight is not None:
@@ -291,16 +143,79 @@ def parts_of(net, X):
     yield first, X.shape, 0, "input"
 
 
-def compare(twin, first, part):
-    """The part with its numeric side: a central difference each, and a closer look where that does not settle it."""
-    shape, size = part.analytic.shape, part.analytic.size
-    central, jump = np.transpose([twin.central(e) for e in range(first, first + size)])
-    part.numeric[...] = central.reshape(shape)
-    # what h f^(2) stays below, unless curvature exceeds slope a hundredfold, and kinks that matter to the layer exceed
-    bend = BEND * np.maximum(np.abs(part.numeric), rms(twin.gradient[first : first + size]))
-    doubtful = (part.error > part.rtol) | (jump.reshape(shape) > bend + twin.noise / twin.eps)
-    for index in zip(*np.nonzero(doubtful), strict=True):
-        e = first + int(np.ravel_multi_index(index, shape))
-        judged = twin.look_closer(e, part.analytic[index], part.rtol, part.atol[index], bend[index])
-        part.numeric[index], part.kink[index] = judged
-    return part
+def own_loss(net, X, targets, judge, eps):
+    """The part of a loss object of the user's: its delta by the outputs, in float64."""
+    twin = OwnLoss(net.objective, judge.twin.net.predict(judge.twin.X), targets, eps)
+    judge = Judge(twin, twin.gradient, np.zeros((1, twin.gradient.size)), RTOL["float64"], judge.atol, judge.rng)
+    return judge.part(0, (len(X), net.n_outputs), None, "loss")
+
+
+class Judge:
+    """Compares parts of a gradient with differences of a function: every entry, or along directions if there is an rng.
+
+    Parameters
+    ----------
+    twin : differences.Function
+    analytic : ndarray, shape (n,)
+        The gradient to be judged, in float64.
+    errors : ndarray, shape (k, n)
+        What rounding did to it at k points around.
+    rtol, atol : float
+        As of `check`.
+    rng : numpy.random.Generator or None
+    """
+
+    def __init__(self, twin, analytic, errors, rtol, atol, rng):
+        self.twin, self.analytic, self.errors, self.rtol, self.atol, self.rng = twin, analytic, errors, rtol, atol, rng
+
+    def part(self, first, shape, layer, kind):
+        """The part that begins with entry `first`."""
+        size = int(np.prod(shape))
+        entries = slice(first, first + size)
+        if self.rng is None:
+            lines = [self.twin.entry(e) for e in range(first, first + size)]
+            analytic, errors = self.analytic[entries], self.errors[:, entries]
+        else:
+            shape = (DIRECTIONS,)
+            lines = [self.twin.direction(entries, self.rng.standard_normal(size)) for _ in range(DIRECTIONS)]
+            analytic = np.array([line.slope(self.analytic) for line in lines])
+            errors = np.array([line.slope(self.errors) for line in lines]).T
+        slopes = np.array([line.slope(self.twin.gradient) for line in lines])
+        atol = np.full(len(lines), self.atol) if self.atol is not None else self.floor(slopes, errors)
+        typical = rms(slopes)
+        if self.rng is not None:  # one product may be small by chance
+            typical = rms([np.linalg.norm(self.twin.gradient[entries] * line.rates) for line in lines])
+            atol = np.maximum(atol, self.rtol * typical)
+        numeric, kink = self.compare(lines, analytic, typical, atol)
+        arrays = (array.reshape(shape) for array in (analytic, numeric, kink))
+        return Part(layer, kind, *arrays, self.rtol, atol.reshape(shape), self.rng is not None)
+
+    def floor(self, slopes, errors):
+        """What each number of a part may differ by: rounding of the network's own dtype, or of the best difference.
+
+        Rounding that reaches a thousandth of the largest entry of all is a finding, and no excuse. Where it is the same
+        at all points (sums of equal numbers that should cancel) it does not show: half an ULP of the largest number is
+        allowed.
+        """
+        scatter = np.std(errors, axis=0)
+        ulp = np.finfo(self.twin.dtype).eps
+        scatter = np.maximum(scatter, max(rms(scatter), ulp / 2 * np.abs(slopes).max()))
+        own = np.minimum(SAFETY * scatter, MOST_ROUNDING * np.abs(self.twin.gradient).max())
+        return np.maximum(own, max(self.twin.smallest_noise(), np.finfo(np.float64).tiny))
+
+    def compare(self, lines, analytic, typical, atol):
+        """A central difference for each line, and a closer look where that does not settle it: (numeric, kink)."""
+        twin, rtol = self.twin, self.rtol
+        numeric, jump = np.transpose([twin.central(line) for line in lines])
+        kink = np.zeros(len(lines), bool)
+        allowed = np.maximum(rtol * np.maximum(np.abs(analytic), np.abs(numeric)), atol)
+        # what h f^(2) stays below, unless curvature exceeds slope a hundredfold, and kinks that matter to it exceed
+        bend = BEND * np.maximum(np.abs(numeric), typical)
+        settled = (np.abs(analytic - numeric) <= allowed) & (jump <= bend + twin.noise / twin.eps)
+        for k in np.flatnonzero(~settled):
+            numeric[k], kink[k] = twin.look_closer(lines[k], analytic[k], rtol, atol[k], bend[k])
+        return numeric, kink
+
+
+def rms(array):
+    return np.sqrt(np.square(array).mean())

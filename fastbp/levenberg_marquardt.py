@@ -5,8 +5,8 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from . import checks, losses
+from .chain import only_dense
 from .cholesky import Cholesky
-from .derivatives import only_dense
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations, Objective, check_finite, in_memory
 

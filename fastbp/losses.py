@@ -329,3 +329,28 @@ def value_and_delta(loss, outputs, targets):
         raise ValueError(f"loss: expected {who} to return a delta of the outputs' shape {outputs.shape}, got {came}")
     with np.errstate(over="ignore"):  # what becomes infinite is refused before the update
         return float(value), np.ascontiguousarray(delta, outputs.dtype)
+
+
+def second_derivative(loss, outputs, targets, direction):
+    """Calls a user's loss object for the second derivative of its value, and checks what it returns.
+
+    Parameters
+    ----------
+    loss : object with ``second_derivative(outputs, targets, direction)``
+    outputs, direction : ndarray, shape (n, out)
+    targets : ndarray
+        As `data.targets` gives them.
+
+    Returns
+    -------
+    ndarray, shape (n, out)
+        The derivative of ``delta`` along `direction`, C-contiguous and of the dtype of `outputs`.
+    """
+    returned = loss.second_derivative(outputs, targets, direction)
+    product = np.asarray(returned)
+    if product.dtype.kind not in "iuf" or product.shape != outputs.shape:
+        who = f"{type(loss).__name__}.second_derivative"
+        came = checks.described(returned)
+        raise ValueError(f"loss: expected {who} to return an array of the outputs' shape {outputs.shape}, got {came}")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(product, outputs.dtype)

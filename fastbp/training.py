@@ -15,6 +15,7 @@ from .epochs import Arrays, Batches, Parts, Position, check_iterable, is_custom,
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations
 from .history import History
+from .layers import BatchNorm, Dropout
 from .progress import Progress
 from .windows import Windows
 
@@ -61,8 +62,8 @@ def fit(
             weights = weights_of(net, X, targets, sample_weight, class_weight)
         batch_size = optimizers.rows_of_batch(optimizer or net.optimizer, batch_size, X.shape[0])
         if isinstance(optimizer or net.optimizer, FullBatch):
+            refuse_full_batch(net, optimizer or net.optimizer, kept)
             source = (optimizer or net.optimizer).iterations(net, X, targets, weights)
-            refuse_checkpoints(optimizer or net.optimizer, kept)
         else:
             source = source_of(net, X, targets, weights, batch_size, shuffle)
     validate, names = validation_of(net, validation, metrics)
@@ -292,13 +293,19 @@ def plain_class_weight(class_weight):
     return [[int(key), float(weight)] for key, weight in class_weight.items()]
 
 
-def refuse_checkpoints(optimizer, kept):
+def refuse_full_batch(net, optimizer, kept):
+    """What goes with optimisers that work in Python, in evaluation mode, on all rows."""
+    kind = type(optimizer).__name__
     if kept:
-        kind = type(optimizer).__name__
         raise ValueError(
             f"callbacks: a Checkpoint keeps no training with {kind}, whose own state it does not know; "
             "Checkpoint(path, optimizer=False) saves the network after each epoch"
         )
+    if net.missing_targets == "mask":
+        raise ValueError(f"optimizer: expected a network with missing_targets='raise' for {kind}, got 'mask'")
+    for k, layer in enumerate(net.layers):
+        if isinstance(layer, (Dropout, BatchNorm)):
+            raise TypeError(f"optimizer: expected a network without Dropout and BatchNorm for {kind}, got layers[{k}]")
 
 
 def source_of(net, X, targets, weights, batch_size, shuffle):

@@ -35,6 +35,7 @@ cdef struct Block:
     double scale            # what multiplies the loss of each row, beside its weight
     bint to_loss            # the loss is wanted, else the outputs
     bint to_delta           # and its slope, from which to go back
+    bint to_dz              # but no further than dL/dz of the last layer
     bint to_inputs          # all the way to dL/dx of the first layer
     real *outputs           # (n, O) of the whole order, or NULL
     real *gradient          # (n_parameters,), or NULL
@@ -58,7 +59,7 @@ cdef inline Block make_block(const Plan *plan, const Pool *pool, const real *par
     block.arena = arena
     block.batch = block.first = block.rows = 0
     block.scale = 1
-    block.to_loss = block.to_delta = block.to_inputs = False
+    block.to_loss = block.to_delta = block.to_dz = block.to_inputs = False
     block.outputs = block.gradient = NULL
     block.by_rows = block.resume = block.few = False
     block.begin = block.layer = 0
@@ -110,7 +111,7 @@ cdef inline void give_rows(const Block *block, long row, long rows) noexcept nog
         first = group * GROUP
         n = least(GROUP, row + rows - first)
         losses[group] = loss_and_delta(plan, block.arena, first, n, delta + first * VL if block.to_delta else NULL)
-    if block.to_delta and not plan.from_logits:
+    if block.to_delta and not plan.from_logits and not block.to_dz:
         through_activation(plan, last, block.arena, delta, row, rows)
 
 

@@ -20,16 +20,17 @@ from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES
 from data cimport Data, finite_in_parts, per_row, present_rows, take_inputs, take_targets
 from jacobian cimport NEVER_FEW, Walk, goes_up, walk_rows
-from names cimport ADAGRAD, BATCH_NORM, DENSE, DROPOUT, LAYER_NORM
+from names cimport ADAGRAD, BATCH_NORM, DENSE, DROPOUT, GIVEN_DELTA, LAYER_NORM
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from losses cimport masked_sweep
 from online cimport load_rows, online_step, store_rows, trains_by_row
 from optimizers cimport Optimizer, chunk_size, largest, numbers_of_first, numbers_of_second, numbers_of_third
 from pack cimport unpack_rows
 from penalties cimport prepares_gradient
-from plan cimport CACHE_LINE, RED_ZONE, Layer, Plan, block_rows, blocks, least, make_plan
+from plan cimport CACHE_LINE, FEW_ROWS, RED_ZONE, Layer, Plan, block_rows, blocks, least, make_plan
 from simd cimport REAL_BITS, VL, real
 from step cimport Update, batch_gradient, batch_loss, train_step
+from tangent cimport Tangent, tangent_pass
 from team cimport POOL_NAME, Pool
 from trace cimport record_pass, record_size
 
@@ -317,6 +318,7 @@ cdef class Engine:
     cdef readonly Buffer third
     cdef Optimizer optimizer
     cdef Scratch own            # None while a call works in it
+    cdef Scratch tangents       # of `hvp`, likewise; None before the first
     cdef readonly long n_inputs
     cdef readonly long n_outputs
     cdef readonly long n_parameters
@@ -781,8 +783,12 @@ cdef class Engine:
 
     @property
     def workspace_bytes(self):
-        """What the arena of the calls so far takes."""
-        return self.own.capacity * sizeof(real) if self.own is not None else 0
+        """What the arenas of the calls so far take."""
+        cdef long taken = 0
+        cdef Scratch scratch
+        for scratch in (self.own, self.tangents):
+            taken += scratch.capacity * sizeof(real) if scratch is not None else 0
+        return taken
 
     @property
     def steps(self):
@@ -953,6 +959,51 @@ cdef class Engine:
             self.clock = NULL
         names = "pack", "gather", "forward", "loss", "dW", "dX", "update"
         return result, {names[k]: clock.ticks[k] for k in range(N_PHASES)}
+
+    def hvp(self, x, targets, deltas, weights, long rows, double total_weight, int loss_code, v, out):
+        """The Hessian of the loss by the parameters times v (n_parameters,), written to out (n_parameters,).
+
+        deltas (rows, n_outputs): R{dL/dz} of the last layer where targets are dL/dz, else None. Where targets are None,
+        out (2, rows, n_outputs) gets the outputs and their derivative along v instead.
+        """
+        cdef list held = []
+        cdef bint to_loss = targets is not None
+        cdef long results = self.n_parameters if to_loss else 2 * rows * self.n_outputs
+        cdef Array source = Array(x, "real", rows, self.n_inputs)
+        cdef Array direction = Array(v, "real", 1, self.n_parameters)
+        cdef Array target = Array(out, "real", 1, results, True)
+        cdef Array given = Array(deltas, "real", rows, self.n_outputs) if to_loss and loss_code == GIVEN_DELTA else None
+        cdef Data data = only_inputs(<const real *>source.view.buf)
+        cdef Scratch scratch, second = self.tangents
+        cdef Tangent tangent
+        cdef Block block
+        cdef long planned = rows if rows > FEW_ROWS else FEW_ROWS + 1   # so that there is room for packed weights
+        if to_loss:
+            data = self.take_data(x, targets, weights, None, rows, held)
+        scratch = self.enter(planned)
+        self.tangents = None
+        try:
+            if second is None:
+                second = self.new_scratch()
+            second.prepare(planned, self.threads_for(planned))
+        except MemoryError:
+            self.leave(scratch)
+            raise
+        scratch.plan.loss = loss_code
+        with nogil:
+            block = make_block(&scratch.plan, pool, self.parameters.data, &data, scratch.arena)
+            block.scale = per_row(&scratch.plan) / total_weight
+            block.to_loss = block.to_delta = block.to_dz = to_loss
+            block.outputs = <real *>target.view.buf
+            tangent.block = &block
+            tangent.along = block
+            tangent.along.arena = second.arena
+            tangent.along.parameters = <const real *>direction.view.buf
+            tangent.deltas = <const real *>given.view.buf if given is not None else NULL
+            tangent.results = <real *>target.view.buf + (0 if to_loss else rows * self.n_outputs)
+            tangent_pass(&tangent, rows)
+        self.tangents = second
+        self.leave(scratch)
 
     cdef long parameters_padded(self) noexcept nogil:
         return whole_vectors(self.n_parameters)

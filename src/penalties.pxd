@@ -4,7 +4,7 @@
 
 from simd cimport (real, vec, VL, v_load, v_load_first, v_store, v_store_first, v_splat, v_zero, v_max, v_min,
                    v_where_less)
-from names cimport ADAMW
+from names cimport ADAMW, DENSE
 from optimizers cimport Optimizer
 from plan cimport Layer, Plan, least
 from libc.math cimport INFINITY
@@ -70,6 +70,8 @@ cdef inline void prepare(const Optimizer *o, const Plan *plan, real *w, real *gr
         layer = &plan.layers[l]
         start, stop = begin, end
         if not o.decay_bias:
+            if layer.kind != DENSE:     # gamma and beta of a norm are spared as biases are
+                continue
             start = begin if layer.weight < begin else layer.weight
             stop = least(end, layer.weight + layer.inputs * layer.outputs)
         if start < stop:

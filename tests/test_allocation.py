@@ -34,6 +34,7 @@ CALLS = {
     "predict, one row": lambda net: net.predict(X[0]),
     "loss": lambda net: net.loss(X, LABELS),
     "loss_and_grad": lambda net: net.loss_and_grad(X, LABELS),
+    "hvp": lambda net: net.hvp(X, LABELS, net.params),
     "input_grad": lambda net: net.input_grad(X, LABELS),
     "fit": lambda net: net.fit(X, LABELS, epochs=1, verbose=0),
     "fit, named optimiser": lambda net: net.fit(X, LABELS, epochs=1, optimizer=fb.Adam(), verbose=0),
