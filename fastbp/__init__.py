@@ -2,6 +2,7 @@
 
 from .callbacks import Checkpoint, EarlyStopping
 from .config import show_config
+from .ensemble import Ensemble
 from .errors import DivergedError
 from .layers import Dense
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Hinge, Huber, Poisson, Quantile
@@ -12,6 +13,6 @@ from .version import __version__
 
 __all__ = [
     "MAE", "MSE", "SGD", "AMSGrad", "Adagrad", "Adam", "AdamW", "BinaryCrossEntropy", "Checkpoint", "CrossEntropy",
-    "Dense", "DivergedError", "EarlyStopping", "Hinge", "Huber", "NAdam", "Network", "Poisson", "Quantile", "RMSprop",
-    "Rprop", "__version__", "load", "show_config",
+    "Dense", "DivergedError", "EarlyStopping", "Ensemble", "Hinge", "Huber", "NAdam", "Network", "Poisson", "Quantile",
+    "RMSprop", "Rprop", "__version__", "load", "show_config",
 ]  # fmt: skip

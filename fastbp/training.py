@@ -50,15 +50,7 @@ def fit(
         optimizers.check_batch(optimizer or net.optimizer, batch_size, X.shape[0])
         epoch = epoch_of(net, X, targets, weights, batch_size, shuffle)
     validate, names = validation_of(net, validation, metrics)
-    key = os.getpid(), object()
-    try:
-        # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
-        holder = net.__dict__.setdefault("_fitted_by", key)
-        if holder[0] != key[0]:  # a thread of the process that this one was forked from, and not here
-            net.__dict__["_fitted_by"] = holder = key
-            net._rng = unlocked(net._rng)
-        if holder is not key:
-            raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
+    with being_fitted(net):
         check_parameters(net)
         for callback in with_hooks(callbacks):
             callback.begin(net, ("loss", "lr", *names, "seconds"))
@@ -71,6 +63,21 @@ def fit(
             if on_interrupt == "raise":
                 raise
         return record
+
+
+@contextlib.contextmanager
+def being_fitted(net):
+    """Keeps other calls of fit away from the network meanwhile."""
+    key = os.getpid(), object()
+    try:
+        # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
+        holder = net.__dict__.setdefault("_fitted_by", key)
+        if holder[0] != key[0]:  # a thread of the process that this one was forked from, and not here
+            net.__dict__["_fitted_by"] = holder = key
+            net._rng = unlocked(net._rng)
+        if holder is not key:
+            raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
+        yield
     finally:
         if net.__dict__.get("_fitted_by") is key:
             del net.__dict__["_fitted_by"]
