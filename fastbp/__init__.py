@@ -3,6 +3,7 @@
 from .callbacks import EarlyStopping
 from .checkpoint import Checkpoint
 from .config import show_config
+from .ensemble import Ensemble
 from .errors import DivergedError
 from .layers import Activation, BatchNorm, Dense, Dropout, LayerNorm
 from .lbfgs import LBFGS
@@ -19,7 +20,7 @@ from .version import __version__
 __all__ = [
     "LBFGS", "MAE", "MSE", "SGD", "AMSGrad", "Activation", "Adagrad", "Adam", "AdamW", "BatchNorm",
     "BinaryCrossEntropy", "Checkpoint", "Cosine", "CrossEntropy", "Dense", "DivergedError", "Dropout", "EarlyStopping",
-    "ExponentialDecay", "Hinge", "Huber", "LayerNorm", "LevenbergMarquardt", "NAdam", "Network", "OneCycle", "Plateau",
-    "Poisson", "Progress", "Quantile", "RMSprop", "Rprop", "Run", "StepDecay", "Warmup", "__version__", "load",
-    "resume", "show_config",
+    "Ensemble", "ExponentialDecay", "Hinge", "Huber", "LayerNorm", "LevenbergMarquardt", "NAdam", "Network", "OneCycle",
+    "Plateau", "Poisson", "Progress", "Quantile", "RMSprop", "Rprop", "Run", "StepDecay", "Warmup", "__version__",
+    "load", "resume", "show_config",
 ]  # fmt: skip

@@ -75,15 +75,7 @@ def fit(
     }  # fmt: skip
     if resumed is not None:
         resumed.check(source, prints, metrics, callbacks)
-    key = os.getpid(), object()
-    try:
-        # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
-        holder = net.__dict__.setdefault("_fitted_by", key)
-        if holder[0] != key[0]:  # a thread of the process that this one was forked from, and not here
-            net.__dict__["_fitted_by"] = holder = key
-            net._rng = unlocked(net._rng)
-        if holder is not key:
-            raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
+    with being_fitted(net):
         check_parameters(net)
         fresh = optimizer is not None or net.optimizer is None
         optimizer = optimizer or net.optimizer or optimizers.Adam()
@@ -105,6 +97,21 @@ def fit(
             if on_interrupt == "raise":
                 raise
         return net.history
+
+
+@contextlib.contextmanager
+def being_fitted(net):
+    """Keeps other calls of fit away from the network meanwhile."""
+    key = os.getpid(), object()
+    try:
+        # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
+        holder = net.__dict__.setdefault("_fitted_by", key)
+        if holder[0] != key[0]:  # a thread of the process that this one was forked from, and not here
+            net.__dict__["_fitted_by"] = holder = key
+            net._rng = unlocked(net._rng)
+        if holder is not key:
+            raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
+        yield
     finally:
         if net.__dict__.get("_fitted_by") is key:
             del net.__dict__["_fitted_by"]

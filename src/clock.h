@@ -1,4 +1,5 @@
-/* A counter that is read in a few nanoseconds, for the shares of a step's phases. Its unit is the CPU's own. */
+/* A counter that is read in a few nanoseconds, for the shares of a step's phases: its unit is the CPU's own. And seconds,
+ * for deadlines. */
 #ifndef FASTBP_CLOCK_H
 #define FASTBP_CLOCK_H
 
@@ -17,6 +18,13 @@ static inline uint64_t ticks_now(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 #endif
+}
+
+static inline double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 #endif

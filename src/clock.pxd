@@ -4,6 +4,7 @@ from libc.stdint cimport uint64_t
 
 cdef extern from "clock.h" nogil:
     uint64_t ticks_now()
+    double seconds_now()
 
 cdef enum:      # in the order of Engine.profile
     PACK, GATHER, FORWARD, LOSS, WEIGHT_GRADIENT, INPUT_GRADIENT, UPDATE, N_PHASES

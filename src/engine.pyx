@@ -17,10 +17,13 @@ from libc.string cimport memcpy, memset
 
 from between cimport backward_between, forward_between, weights_between
 from block cimport Block, block_backward, block_forward, make_block, pack
-from clock cimport Clock, N_PHASES
+from clock cimport Clock, N_PHASES, seconds_now
 from data cimport Data, finite_in_parts, per_row, present_rows, take_inputs, take_targets
+from epoch cimport WORK_BETWEEN_LOOKS, Epoch
 from jacobian cimport NEVER_FEW, Walk, goes_up, walk_rows
-from names cimport ADAGRAD, BATCH_NORM, DENSE, DROPOUT, GIVEN_DELTA, LAYER_NORM
+from lane_step cimport train_lanes
+from lanes cimport Lanes, LaneLayer, lane_rows, place_lanes
+from names cimport ADAGRAD, ADAMW, BATCH_NORM, DENSE, DROPOUT, GIVEN_DELTA, LAYER_NORM
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from losses cimport masked_sweep
 from online cimport load_rows, online_step, store_rows, trains_by_row
@@ -37,19 +40,12 @@ from trace cimport record_pass, record_size
 cdef extern from *:
     """
     #include <time.h>
-    static double seconds_now(void)
-    {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return t.tv_sec + 1e-9 * t.tv_nsec;
-    }
     static void wait_a_little(void)
     {
         const struct timespec t = {0, 20000};
         nanosleep(&t, NULL);
     }
     """
-    double seconds_now() noexcept nogil
     void wait_a_little() noexcept nogil
     const char *LEVEL "FASTBP_LEVEL"
     const char *FLAGS "FASTBP_FLAGS"
@@ -72,10 +68,13 @@ cdef const Pool *pool = <const Pool *>PyCapsule_GetPointer(_pool.pool, POOL_NAME
 
 cdef enum:
     WORK_PER_THREAD = 2000000       # multiply-adds that make another thread worth its while: some 50 microseconds
-    WORK_BETWEEN_LOOKS = 200000     # multiply-adds between two looks at the clock: some 10 microseconds
     WORK_WITHOUT_GIL = 50000        # below, a call keeps the GIL: to win it back can take longer than the call
 
 cdef double SECONDS_BETWEEN_SIGNALS = 0.025
+
+
+ctypedef bint (*RowStep)(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
+                         double *loss) noexcept nogil
 
 
 cdef bint row_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
@@ -99,6 +98,72 @@ cdef double masked_loss(const Plan *plan, const real *arena, long row, long rows
     return masked_sweep(plan, arena, row, rows, delta)
 
 
+cdef void train_rows(Epoch *e, const Pool *pool, double deadline) noexcept nogil:
+    """Steps, until the epoch ends, a step is refused, the deadline is past or a reader waits."""
+    cdef Plan *plan = e.plan
+    cdef real *arena = e.arena
+    cdef Data data = e.data
+    cdef Optimizer *optimizer = e.optimizer
+    cdef Block block
+    cdef Update update
+    cdef double loss = 0, mean = per_row(plan), scale = mean, total = e.total, counted
+    cdef long first = e.first, rows = e.rows, batch_size = e.batch_size, work = e.work, done = 0, n
+    cdef bint narrow, fine = True
+    cdef RowStep step       # by its address, or the compiler puts narrow_row_step in here after all
+    if first == 0 and not e.continued:
+        optimizer.largest_parameter = largest(e.parameters, e.n)
+        optimizer.largest_first = largest(optimizer.first, e.n_first)
+        if optimizer.kind == ADAGRAD:
+            optimizer.largest_second = largest(optimizer.second, e.n)
+    plan.padded_rows = plan.by_row
+    narrow = plan.padded_rows and is_narrow(plan)
+    step = narrow_row_step if narrow else row_step
+    if narrow:
+        load_narrow(plan, e.parameters, arena)
+    elif plan.padded_rows:
+        load_rows(plan, e.parameters, arena)
+    block = make_block(plan, pool, e.parameters, &data, arena)
+    block.to_loss = block.to_delta = True
+    block.gradient = e.gradient
+    update.optimizer = optimizer
+    update.plan = plan
+    update.parameters = e.parameters
+    update.gradient = e.gradient
+    update.n = e.n
+    update.chunk = chunk_size(update.n)
+    while first < rows:
+        n = least(batch_size, rows - first)
+        counted = n
+        if e.rates != NULL:
+            optimizer.lr = e.rates[first // batch_size]
+        if e.masked:
+            counted = present_rows(plan, &data, first, n)
+            scale = mean / counted if counted > 0 else 0
+        if plan.padded_rows:
+            fine = step(plan, &data, arena, first, scale, optimizer, &loss)
+        else:
+            block.scale = scale if e.masked else mean / n
+            fine = train_step(&block, &update, first, n, &loss)
+            plan.draw += fine and e.draws_masks
+        if not fine:
+            break
+        total += loss * counted
+        first += n
+        done += n * work
+        if done > WORK_BETWEEN_LOOKS:
+            done = 0
+            if e.waiting[0] or seconds_now() > deadline:
+                break
+    e.first = first
+    e.total = total
+    e.fine = fine
+    if narrow:
+        store_narrow(plan, arena, e.parameters)
+    elif plan.padded_rows:
+        store_rows(plan, arena, e.parameters)
+    plan.padded_rows = False
+
+
 def level():
     return LEVEL.decode()
 
@@ -109,6 +174,11 @@ def dtype():
 
 def build_flags():
     return FLAGS.decode()
+
+
+def lanes():
+    """Numbers of a vector: how many networks go side by side in train_many."""
+    return VL
 
 
 def fail_allocation(long n):
@@ -324,7 +394,7 @@ cdef class Engine:
     cdef readonly long n_parameters
     cdef readonly unsigned long long mask_key   # of dropout's masks
     cdef readonly unsigned long long draws      # steps that drew masks so far
-    cdef bint has_batch_norm, has_dropout
+    cdef bint has_batch_norm, has_dropout, all_dense
     cdef tuple recipe
     cdef bint masked            # targets may be missing
     cdef Clock *clock           # NULL but in `profile`
@@ -348,6 +418,7 @@ cdef class Engine:
         self.recipe = (tuple(sizes), tuple(activations), tuple(biases), loss, loss_parameter, from_logits, kinds, settings)
         self.has_batch_norm = BATCH_NORM in kinds
         self.has_dropout = DROPOUT in kinds
+        self.all_dense = set(kinds) == {DENSE}
         self.running = Buffer(sum([2 * n for n, kind in zip(sizes, kinds) if kind == BATCH_NORM]))
         self.n_inputs = sizes[0]
         self.n_outputs = sizes[len(sizes) - 1]
@@ -852,101 +923,74 @@ cdef class Engine:
         Ctrl-C is looked for every 25 ms and falls between two steps.
         """
         cdef list held = []
-        cdef Data data = self.take_data(x, targets, weights, order, rows, held)
-        cdef const double *rate = NULL
-        cdef Scratch scratch = None
-        cdef double loss = 0, deadline, scale, mean, counted
-        cdef long first = 0, n, done
-        cdef bint fine = True, narrow, masked = self.masked and data.labels == NULL
-        cdef Block block
-        cdef Update update
+        cdef Epoch epoch = self.new_epoch(rows, batch_size)
+        cdef Scratch scratch
         cdef int threads = self.threads_for(batch_size)     # not of the rows: a short last batch may be all that is left
+        epoch.data = self.take_data(x, targets, weights, order, rows, held)
+        epoch.masked = self.masked and epoch.data.labels == NULL
+        epoch.total = total
+        epoch.continued = continued
+        if rates is not None:
+            epoch.rates = self.check_rates(rates, blocks(rows, batch_size), held)
+        while epoch.first < rows and epoch.fine:
+            scratch = self.begin_steps(&epoch, threads, loss_code)
+            scratch.take_threads(threads)
+            with nogil:
+                train_rows(&epoch, pool, seconds_now() + SECONDS_BETWEEN_SIGNALS)
+            scratch.give_threads()
+            self.end_steps(scratch)
+            PyErr_CheckSignals()
+        return epoch.total, (-1 if epoch.fine else epoch.first)
+
+    cdef Epoch new_epoch(self, long rows, long batch_size) except *:
+        """An epoch at its beginning, without data and workspace."""
+        cdef Epoch epoch
         if self.first is None:
             raise RuntimeError("no optimiser has been set")
-        if rates is not None:
-            rate = self.check_rates(rates, blocks(rows, batch_size), held)
         if self.gradient is None:
             self.gradient = Buffer(self.n_parameters)
         self.after_fork()
-        while first < rows and fine:
-            self.write_begin()
-            try:
-                scratch = self.own if self.own is not None else self.new_scratch()
-                self.own = None
-                scratch.prepare(batch_size, threads,
-                                scratch.plan.all_dense and trains_by_row(batch_size, &self.optimizer), self.has_batch_norm)
-                self.set_training(scratch, True)
-            except MemoryError:
-                self.own = scratch
-                self.write_end()
-                raise
-            scratch.plan.loss = loss_code
-            scratch.plan.clock = self.clock
-            mean = scale = per_row(&scratch.plan)
-            self.optimizer.first = self.first.data
-            self.optimizer.second = self.second.data
-            self.optimizer.third = self.third.data
-            scratch.take_threads(threads)
-            with nogil:
-                if first == 0 and not continued:
-                    self.optimizer.largest_parameter = largest(self.parameters.data, self.parameters_padded())
-                    self.optimizer.largest_first = largest(self.first.data, whole_vectors(self.first.shape[0]))
-                    if self.optimizer.kind == ADAGRAD:
-                        self.optimizer.largest_second = largest(self.second.data, self.parameters_padded())
-                scratch.plan.padded_rows = scratch.plan.by_row
-                narrow = scratch.plan.padded_rows and is_narrow(&scratch.plan)
-                if narrow:
-                    load_narrow(&scratch.plan, self.parameters.data, scratch.arena)
-                elif scratch.plan.padded_rows:
-                    load_rows(&scratch.plan, self.parameters.data, scratch.arena)
-                block = make_block(&scratch.plan, pool, self.parameters.data, &data, scratch.arena)
-                block.to_loss = block.to_delta = True
-                block.gradient = self.gradient.data
-                update.optimizer = &self.optimizer
-                update.plan = &scratch.plan
-                update.parameters = self.parameters.data
-                update.gradient = self.gradient.data
-                update.n = self.parameters_padded()
-                update.chunk = chunk_size(update.n)
-                deadline = seconds_now() + SECONDS_BETWEEN_SIGNALS
-                done = 0
-                while first < rows:
-                    n = least(batch_size, rows - first)
-                    counted = n
-                    if rate != NULL:
-                        self.optimizer.lr = rate[0]
-                        rate += 1
-                    if masked:
-                        counted = present_rows(&scratch.plan, &data, first, n)
-                        scale = mean / counted if counted > 0 else 0
-                    if narrow:
-                        fine = narrow_row_step(&scratch.plan, &data, scratch.arena, first, scale, &self.optimizer, &loss)
-                    elif scratch.plan.padded_rows:
-                        fine = row_step(&scratch.plan, &data, scratch.arena, first, scale, &self.optimizer, &loss)
-                    else:
-                        block.scale = scale if masked else mean / n
-                        fine = train_step(&block, &update, first, n, &loss)
-                        scratch.plan.draw += fine and self.has_dropout
-                    if not fine:
-                        break
-                    total += loss * counted
-                    first += n
-                    done += n * self.work
-                    if done > WORK_BETWEEN_LOOKS:
-                        done = 0
-                        if self.waiting or seconds_now() > deadline:
-                            break
-                if narrow:
-                    store_narrow(&scratch.plan, scratch.arena, self.parameters.data)
-                elif scratch.plan.padded_rows:
-                    store_rows(&scratch.plan, scratch.arena, self.parameters.data)
-                scratch.plan.padded_rows = False
-            self.draws = scratch.plan.draw
-            scratch.give_threads()
+        self.optimizer.first = self.first.data
+        self.optimizer.second = self.second.data
+        self.optimizer.third = self.third.data
+        memset(&epoch, 0, sizeof(Epoch))
+        epoch.rows = rows
+        epoch.batch_size = batch_size
+        epoch.work = self.work
+        epoch.optimizer = &self.optimizer
+        epoch.parameters = self.parameters.data
+        epoch.gradient = self.gradient.data
+        epoch.n = self.parameters_padded()
+        epoch.n_first = whole_vectors(self.first.shape[0])
+        epoch.waiting = &self.waiting
+        epoch.draws_masks = self.has_dropout
+        epoch.fine = True
+        return epoch
+
+    cdef Scratch begin_steps(self, Epoch *epoch, int threads, int loss_code):
+        """Keeps readers out until end_steps, and hands out a workspace."""
+        cdef Scratch scratch = None
+        self.write_begin()
+        try:
+            scratch = self.own if self.own is not None else self.new_scratch()
+            self.own = None
+            scratch.prepare(epoch.batch_size, threads,
+                            scratch.plan.all_dense and trains_by_row(epoch.batch_size, &self.optimizer), self.has_batch_norm)
+            self.set_training(scratch, True)
+        except MemoryError:
             self.own = scratch
             self.write_end()
-            PyErr_CheckSignals()
-        return total, (-1 if fine else first)
+            raise
+        scratch.plan.loss = loss_code
+        scratch.plan.clock = self.clock
+        epoch.plan = &scratch.plan
+        epoch.arena = scratch.arena
+        return scratch
+
+    cdef void end_steps(self, Scratch scratch) noexcept:
+        self.draws = scratch.plan.draw
+        self.own = scratch
+        self.write_end()
 
     def profile(self, x, targets, weights, order, long rows, long batch_size, int loss_code):
         """As `train`, with a clock: returns its result and the ticks of each phase, by name."""
@@ -1011,17 +1055,17 @@ cdef class Engine:
     cdef Data take_data(self, x, targets, weights, order, long rows, list held) except *:
         """Pointers into the arrays of a call. `held` keeps them alive until it ends."""
         cdef Data data
-        cdef Array array
+        cdef Array array, numbers = None
         cdef long present = rows if order is None else len(x)
         if order is not None:
-            array = Array(order, "long", rows, 1)
-            held.append(array)
-            check_order(<const long *>array.view.buf, rows, present)
+            numbers = Array(order, "long", rows, 1)
+            held.append(numbers)
+            check_order(<const long *>numbers.view.buf, rows, present)
         array = Array(x, "real", present, self.n_inputs)
         held.append(array)
         data = only_inputs(<const real *>array.view.buf)
         if order is not None:
-            data.order = <const long *>(<Array>held[0]).view.buf
+            data.order = <const long *>numbers.view.buf
         if targets.dtype.kind == "i":
             array = Array(targets, "int", present, 1)
             data.labels = <const int *>array.view.buf
@@ -1052,3 +1096,185 @@ cdef void check_order(const long *order, long rows, long present) except *:
         wrong |= <size_t>order[k] >= <size_t>present
     if wrong:
         raise ValueError(f"expected an order of rows from 0 to {present - 1}")
+
+
+# ---------------------------------------------------------------- many networks at once
+
+cdef extern from *:
+    """
+    static long take_next(long *next) { return __atomic_fetch_add(next, 1, __ATOMIC_RELAXED); }
+    """
+    long take_next(long *next) noexcept nogil
+
+cdef double SECONDS_OF_FIRST_VISIT = 1e-4       # after which the workers are awake
+
+
+cdef struct Crowd:
+    Epoch *epochs
+    long n
+    long each               # networks of a job: VL in lanes, else 1
+    long next               # job
+    Lanes *lanes            # one for each part, or NULL
+    double deadline
+
+
+cdef bint job_left(const Crowd *crowd, long job) noexcept nogil:
+    """Whether a network of the job has steps to take."""
+    cdef long k
+    for k in range(job * crowd.each, least((job + 1) * crowd.each, crowd.n)):
+        if crowd.epochs[k].fine and crowd.epochs[k].first < crowd.epochs[k].rows:
+            return True
+    return False
+
+
+cdef bint any_left(const Crowd *crowd) noexcept nogil:
+    cdef long job
+    for job in range(blocks(crowd.n, crowd.each)):
+        if job_left(crowd, job):
+            return True
+    return False
+
+
+cdef void crowd_part(void *argument, int part, int parts) noexcept nogil:
+    """Takes one job after another: whose turn it is depends on the threads, what comes out does not."""
+    cdef Crowd *crowd = <Crowd *>argument
+    cdef long job, first
+    while True:
+        job = take_next(&crowd.next)
+        first = job * crowd.each
+        if first >= crowd.n:
+            return
+        if not job_left(crowd, job):
+            continue
+        if crowd.lanes != NULL:
+            train_lanes(&crowd.lanes[part], crowd.epochs + first, least(crowd.each, crowd.n - first), crowd.deadline)
+        else:
+            train_rows(crowd.epochs + first, pool, crowd.deadline)
+        if seconds_now() > crowd.deadline:
+            return
+
+
+cdef Buffer room_for(long n, size_t size):
+    """Zeroed memory of n things of that size."""
+    return Buffer(blocks(n * size, sizeof(real)))
+
+
+cdef void check_alike(Engine engine, Engine model, bint in_lanes) except *:
+    """What memory safety rests on; the rest is Python's to see to."""
+    cdef const Optimizer *a = &engine.optimizer
+    cdef const Optimizer *b = &model.optimizer
+    cdef bint alike = engine.n_parameters == model.n_parameters
+    alike = alike and engine.n_inputs == model.n_inputs and engine.n_outputs == model.n_outputs
+    if in_lanes:
+        alike = alike and a.kind == b.kind and a.kind <= ADAMW and not (a.prepares or a.amsgrad)
+        alike = alike and not engine.masked and engine.all_dense
+        alike = alike and (a.momentum != 0) == (b.momentum != 0) and a.nesterov == b.nesterov
+    if not alike:
+        raise ValueError("expected networks of one shape, in lanes with one of the optimisers SGD, Adam and AdamW")
+
+
+cdef list begin_all(list engines, Crowd *crowd, int loss_code):
+    """Engine.begin_steps of all networks; in lanes they need no workspaces."""
+    cdef list scratches = []
+    cdef Engine engine
+    cdef long k
+    try:
+        for k in range(crowd.n):
+            engine = engines[k]
+            if crowd.lanes != NULL:
+                engine.write_begin()
+                scratches.append(None)
+            else:
+                scratches.append(engine.begin_steps(&crowd.epochs[k], 1, loss_code))
+    except MemoryError:
+        end_all(engines, scratches)
+        raise
+    return scratches
+
+
+cdef void end_all(list engines, list scratches) noexcept:
+    cdef Engine engine
+    cdef long k
+    for k in range(len(scratches)):
+        engine = engines[k]
+        if scratches[k] is None:
+            engine.write_end()
+        else:
+            engine.end_steps(scratches[k])
+
+
+def train_many(list engines, x, targets, weights, orders, long rows, long batch_size, int loss_code, int threads,
+               bint in_lanes, rates=None):
+    """One epoch of many networks of one shape on the same rows, shared out over up to so many threads.
+
+    `weights`, `orders` and `rates` are None or have a row for each network: what Engine.train takes. No network may be there twice.
+    In lanes VL networks go side by side; else each takes the steps that Engine.train would take, to the bit. Returns a list
+    of what Engine.train returns. Ctrl-C is looked for every 50 ms and falls between two steps.
+    """
+    cdef long n = len(engines), k, size
+    cdef int granted
+    cdef list held = [], scratches
+    cdef Engine engine, model = engines[0]
+    cdef Array array
+    cdef Buffer lanes = None, layers, memory, epochs = room_for(n, sizeof(Epoch))
+    cdef Scratch shape
+    cdef Lanes *l
+    cdef Crowd crowd
+    cdef Data data = model.take_data(x, targets, None, None, rows, held)
+    cdef double seconds = SECONDS_OF_FIRST_VISIT
+    memset(&crowd, 0, sizeof(Crowd))
+    if weights is not None:
+        array = Array(weights, "real", n, rows)
+        held.append(array)
+        data.weights = <const real *>array.view.buf
+    if orders is not None:
+        array = Array(orders, "long", n, rows)
+        held.append(array)
+        data.order = <const long *>array.view.buf
+        check_order(data.order, n * rows, rows)
+    crowd.epochs = <Epoch *>epochs.data
+    crowd.n = n
+    crowd.each = VL if in_lanes else 1
+    for k in range(n):
+        engine = engines[k]
+        crowd.epochs[k] = engine.new_epoch(rows, least(batch_size, rows))
+        check_alike(engine, model, in_lanes)
+        crowd.epochs[k].data = data
+        crowd.epochs[k].masked = engine.masked and data.labels == NULL
+        if rates is not None:
+            crowd.epochs[k].rates = engine.check_rates(rates[k], blocks(rows, least(batch_size, rows)), held)
+        if weights is not None:
+            crowd.epochs[k].data.weights += k * rows
+        if orders is not None:
+            crowd.epochs[k].data.order += k * rows
+    if in_lanes:
+        shape = model.new_scratch()
+        shape.plan.loss = loss_code
+        lanes = room_for(threads, sizeof(Lanes))
+        layers = room_for(threads * shape.plan.n_layers, sizeof(LaneLayer))
+        crowd.lanes = <Lanes *>lanes.data
+        for k in range(threads):
+            l = &crowd.lanes[k]
+            l.plan = &shape.plan
+            l.layers = <LaneLayer *>layers.data + k * shape.plan.n_layers
+            l.rows = lane_rows(&shape.plan, least(batch_size, rows))
+            l.kind = model.optimizer.kind
+            l.momentum = model.optimizer.momentum != 0
+            l.nesterov = model.optimizer.nesterov
+        size = place_lanes(crowd.lanes, NULL)
+        memory = Buffer(threads * size)
+        for k in range(threads):
+            place_lanes(&crowd.lanes[k], memory.data + k * size)
+    while any_left(&crowd):
+        scratches = begin_all(engines, &crowd, loss_code)
+        granted = pool.enter(threads) if threads > 1 else 1
+        with nogil:
+            crowd.next = 0
+            crowd.deadline = seconds_now() + seconds
+            pool.run(crowd_part, &crowd, granted)
+        if threads > 1:
+            pool.leave(granted)
+        end_all(engines, scratches)
+        seconds = SECONDS_BETWEEN_SIGNALS
+        PyErr_CheckSignals()
+    return [(crowd.epochs[k].total, -1 if crowd.epochs[k].fine else crowd.epochs[k].first) for k in range(n)]

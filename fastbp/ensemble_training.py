@@ -1,0 +1,216 @@
+"""How an ensemble is trained: in lanes or on threads, epoch by epoch, each member with what it has of its own."""
+
+import time
+from dataclasses import fields, replace
+
+import numpy as np
+
+from . import chain, checks, class_weights, config, cpus, data, metrics, optimizers, progress, rates, training
+from .full_batch import FullBatch
+from .history import History
+from .layers import Dense
+
+# fields of an optimiser that lanes know beside lr and weight_decay; others must be at their defaults
+IN_LANES = {"SGD": {"momentum", "nesterov"}, "Adam": {"betas", "eps"}, "AdamW": {"betas", "eps"}}
+MOST_PARAMETERS_IN_LANES = 1000  # above it the numbers of a whole vector of networks leave the L1 cache
+LEAST_FILLED = 0.75  # of the lanes of all threads
+NUMBERS_OF_ORDERS = 1 << 23  # rows in their orders, of the networks that are trained at the same time
+
+
+def optimizers_of(ensemble, optimizer):
+    """An optimiser for each member, with what the ensemble has of its own, and whether they start fresh."""
+    members = list(ensemble)
+    own = {name: getattr(ensemble, name) for name in ("lr", "weight_decay") if getattr(ensemble, name) is not None}
+    if optimizer is None:
+        if all(member.optimizer is not None for member in members):
+            return [member.optimizer for member in members], False
+        optimizer = optimizers.Adam()
+    optimizers.check(optimizer, members[0].dtype)
+    if isinstance(optimizer, FullBatch):
+        raise TypeError(f"optimizer: expected a first-order optimiser for an Ensemble, got {optimizer}")
+    missing = own.keys() - {field.name for field in fields(optimizer)}
+    if missing:
+        raise ValueError(f"optimizer: expected one with {' and '.join(sorted(missing))}, got {optimizer}")
+    chosen = []
+    for i in range(len(members)):
+        chosen.append(replace(optimizer, **{name: values[i] for name, values in own.items()}))
+        optimizers.check(chosen[-1], members[0].dtype)
+    return chosen, True
+
+
+def goes_in_lanes(ensemble, chosen):
+    """None if networks can go side by side, else what keeps them from it."""
+    first = chosen[0]
+    if not all(type(layer) is Dense for layer in ensemble[0].layers):
+        return "layers besides Dense"
+    if ensemble[0].missing_targets == "mask":
+        return "missing_targets='mask'"
+    for optimizer in chosen:
+        known = IN_LANES.get(type(optimizer).__name__)
+        if known is None:
+            return f"{type(optimizer).__name__}"
+        for field in fields(optimizer):
+            value = getattr(optimizer, field.name)
+            if field.name in ("lr", "weight_decay") and not isinstance(value, float):
+                return f"{field.name}={value!r}"
+            if field.name not in {"lr", "weight_decay", *known} and value != field.default:
+                return f"{field.name}={value!r}"
+        if type(optimizer) is not type(first):
+            return "different optimisers"
+        if isinstance(optimizer, optimizers.SGD):
+            if (optimizer.momentum > 0, optimizer.nesterov) != (first.momentum > 0, first.nesterov):
+                return "momentum in some members only"
+    return None
+
+
+def runs_in_lanes(ensemble, chosen):
+    obstacle = goes_in_lanes(ensemble, chosen)
+    if ensemble.run == "lanes" and obstacle:
+        raise ValueError(
+            f"run: expected 'threads' or 'auto' with {obstacle}; 'lanes' takes Dense layers, and SGD, Adam or AdamW "
+            "of a constant learning rate"
+        )
+    if ensemble.run != "auto":
+        return ensemble.run == "lanes"
+    lanes = config.engine_module(ensemble[0].dtype).lanes() * threads_of(ensemble)
+    filled = len(ensemble) / (-(-len(ensemble) // lanes) * lanes)
+    return obstacle is None and ensemble[0].n_params <= MOST_PARAMETERS_IN_LANES and filled >= LEAST_FILLED
+
+
+def threads_of(ensemble):
+    return cpus.default_threads() if ensemble.threads is None else ensemble.threads
+
+
+def drawn(seed, n_rows):
+    """How often each row comes up in n_rows draws with replacement. The generator is not that of shuffling."""
+    return np.bincount(np.random.default_rng((seed, 1)).integers(0, n_rows, n_rows), minlength=n_rows)
+
+
+class Job:
+    """What is trained: arguments that are checked, data that has come through the door."""
+
+    def __init__(self, ensemble, X, y, epochs, batch_size, optimizer, shuffle, verbose):
+        net = ensemble[0]
+        self.epochs = checks.positive_int("epochs", epochs)
+        self.batch_size = checks.positive_int("batch_size", batch_size)
+        self.shuffle = checks.boolean("shuffle", shuffle)
+        self.verbose = checks.choice("verbose", verbose, ("auto", 0, 1, True, False))
+        self.optimizers, self.fresh = optimizers_of(ensemble, optimizer)
+        self.in_lanes = runs_in_lanes(ensemble, self.optimizers)
+        self.X = data.inputs(X, net.n_inputs, net.dtype)
+        self.rows = len(self.X)
+        self.batch_size = optimizers.rows_of_batch(self.optimizers[0], self.batch_size, self.rows)
+        self.steps = -(-self.rows // self.batch_size)
+        last = self.rows - (self.steps - 1) * self.batch_size
+        chain.refuse_one_row(net.layers, last, f"batch_size: the last of {self.rows} rows")
+        self.targets = data.targets(y, self.rows, net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
+        self.counted = net._total_weight(self.targets, None)
+        self.weights = self.validation = self._orders = None
+
+    def weigh(self, ensemble, sample_weight, class_weight):
+        """Weights of mean 1 for each member; None where all are 1."""
+        net, weights = ensemble[0], None
+        if sample_weight is not None:
+            data.sample_weights(sample_weight, self.rows, net.dtype)
+            weights = np.asarray(sample_weight, np.float64)
+        if class_weight is not None:
+            of_classes = class_weights.row_weights(class_weight, self.targets, net)
+            weights = of_classes if weights is None else weights * of_classes
+        if not ensemble.bootstrap:
+            if weights is not None:
+                self.weights = [data.sample_weights(weights, self.rows, net.dtype)] * len(ensemble)
+            return
+        self.weights = []
+        for seed in ensemble.seeds:
+            times = drawn(seed, self.rows).astype(np.float64)
+            times = times if weights is None else times * weights
+            self.weights.append(data.sample_weights(times, self.rows, net.dtype, "sample_weight, as drawn"))
+
+    def validate_with(self, net, pair, asked):
+        if pair is None:
+            if asked is not None:
+                raise ValueError(f"metrics: expected None without validation data, got {checks.described(asked)}")
+            return
+        X, y, X_name, y_name, _ = training.validation_pair(pair)
+        X = data.inputs(X, net.n_inputs, net.dtype, name=X_name)
+        y = data.targets(y, len(X), net.n_outputs, net.objective, net.dtype, y_name, net.missing_targets)
+        self.validation = X, y, metrics.resolve(asked, net)
+
+    def orders(self, members):
+        """A new order of rows for each member, from its own generator, in memory that is used again."""
+        if self._orders is None or len(self._orders) < len(members):
+            self._orders = np.empty((len(members), self.rows), np.int64)
+        for order, member in zip(self._orders, members, strict=False):
+            order[:] = member._rng.permutation(self.rows)
+        return self._orders[: len(members)]
+
+    def entry(self, member, loss):
+        """What goes into a member's history after an epoch."""
+        entry = {"loss": loss, "lr": member._engine.lr}
+        if self.validation:
+            entry |= {f"val_{name}": value for name, value in member._report(*self.validation).items()}
+        return entry
+
+
+def run_epochs(ensemble, job):
+    """Trains all members; returns {member: (epoch, batch)} of those that diverged."""
+    members = list(ensemble)
+    for member, optimizer in zip(members, job.optimizers, strict=True):
+        member._set_optimizer(optimizer, job.fresh)
+        member.__dict__["history"] = History(0, job.epochs)
+    mean, shown = History(0, job.epochs), progress.wanted((), job.verbose)
+    if shown:
+        shown.begin(members[0], ())
+    learning_rates = [rates.Rates(member, job.epochs) for member in members]
+    left, diverged = list(range(len(members))), {}
+    try:
+        for epoch in range(job.epochs):
+            begin = time.perf_counter()
+            results = train_epoch(ensemble, job, left, [learning_rates[i].of_epoch(epoch, job.steps) for i in left])
+            diverged |= {i: (epoch, refused // job.batch_size) for i, (_, refused) in results.items() if refused >= 0}
+            left = [i for i in left if i not in diverged]
+            entries = {i: job.entry(members[i], results[i][0] / (job.counted or 1.0)) for i in left}
+            seconds = time.perf_counter() - begin
+            for i in left:
+                members[i].history.append(entries[i] | {"seconds": seconds})
+            if not left:
+                break
+            mean.append({name: float(np.mean([e[name] for e in entries.values()])) for name in entries[left[0]]}
+                        | {"seconds": seconds})  # fmt: skip
+            if shown:
+                shown(members[0], mean)
+    finally:
+        if shown:
+            shown.end(members[0], mean)
+    return diverged
+
+
+def train_epoch(ensemble, job, left, learning_rates):
+    """One epoch of the members of these numbers: {number: what Engine.train returns}."""
+    of_steps = [each.of(0, job.steps) for each in learning_rates]
+    core = config.engine_module(ensemble[0].dtype)
+    threads = threads_of(ensemble)
+    group = core.lanes() * threads  # so that all threads have something to do, and all lanes
+    most = max(1, NUMBERS_OF_ORDERS // (job.rows * group)) * group
+    code = ensemble[0]._core_loss.code_for(job.targets)
+    results = {}
+    for first in range(0, len(left), most):
+        numbers = left[first : first + most]
+        members = [ensemble[i] for i in numbers]
+        orders = job.orders(members) if job.shuffle else None
+        weights = None if job.weights is None else np.stack([job.weights[i] for i in numbers])
+        outcome = core.train_many(
+            [member._engine for member in members], job.X, job.targets, weights, orders, job.rows, job.batch_size,
+            code, threads, job.in_lanes, None if of_steps[0] is None else of_steps[first : first + most],
+        )  # fmt: skip
+        results |= zip(numbers, outcome, strict=True)
+    return results
+
+
+def report(diverged, n):
+    named = [f"member {i} in epoch {epoch + 1}, batch {batch + 1}" for i, (epoch, batch) in diverged.items()]
+    more = f" and {len(named) - 4} more" if len(named) > 4 else ""
+    return (
+        f"training diverged in {len(named)} of {n} members: {'; '.join(named[:4])}{more}. A loss, gradient or "
+        "parameter would leave the finite range; their last finite parameters are in place, the others were trained on"
+    )
