@@ -105,7 +105,7 @@ def test_widths_around_vectors(rows, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("sizes", [(3, 5, 300), (300, 5, 290), (2, 257, 2), (258, 3), (3, 258), (1, 1), (2, 40, 513)])
+@pytest.mark.parametrize("sizes", [(3, 5, 300), (270, 3, 260), (2, 257, 2), (258, 3), (3, 258), (1, 1), (2, 3, 513)])
 def test_more_seeds_than_a_block_has_room_for(sizes, dtype):
     for rows, output in itertools.product((1, 2, 9), ("identity", "softmax")):
         seed = stable_seed("seeds", sizes, rows, output)
@@ -127,17 +127,19 @@ def test_the_bits_are_the_same_on_any_number_of_threads(sizes, dtype):
         rng = np.random.default_rng(rows)
         X = rng.standard_normal((rows, sizes[0])).astype(dtype)
         y = rng.standard_normal((rows, sizes[-1])).astype(dtype)
-        calls = [("jacobian", (X,)), ("per_sample_grads", (X, y))]
-        if rows * sizes[-1] < 10:
-            calls.append(("param_jacobian", (X,)))
-        for name, arguments in calls:
+        for name in ("jacobian", "per_sample_grads", "param_jacobian"):
             bits = set()
             for threads in (1, 2, 3, 4):
-                net = fb.Network(sizes, activation=["softmax", *["tanh"] * (len(sizes) - 3)], loss="mse", dtype=dtype,
-                                 seed=3, threads=threads)  # fmt: skip
+                activation = ["softmax", *["tanh"] * (len(sizes) - 3)]
+                net = fb.Network(sizes, activation=activation, loss="mse", dtype=dtype, seed=3, threads=threads)
+                lines = rows * (sizes[-1] if name == "param_jacobian" else 1)
+                if name != "jacobian" and lines * net.n_params > 1e7:
+                    continue
                 for _ in range(3):  # workers need time to wake
-                    bits.add(getattr(net, name)(*arguments).tobytes())
-            assert len(bits) == 1, f"{name} {sizes} rows={rows} {dtype}"
+                    arguments = (X, y) if name == "per_sample_grads" else (X,)
+                    bits.add(hash(getattr(net, name)(*arguments).tobytes()))
+            assert len(bits) <= 1, f"{name} {sizes} rows={rows} {dtype}"
+            assert bits or rows > 2 or name == "param_jacobian", f"{name} {sizes} rows={rows}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -182,10 +182,13 @@ def test_rprop_takes_the_whole_data_in_one_batch_only():
     net = network()
     for kwargs in ({"batch_size": 23}, {"batch_size": 16, "validation_split": 0.25}):
         before = snapshot(net)
-        with pytest.raises(ValueError, match=r"^batch_size: expected all (24|18) rows in one batch with Rprop, got "):
+        with pytest.raises(
+            ValueError, match=r"^batch_size: expected None or all (24|18) rows in one batch with Rprop, got "
+        ):
             steps(net, fb.Rprop(), **kwargs)
         assert snapshot(net) == before
     steps(net, fb.Rprop(), batch_size=18, validation_split=0.25)
+    steps(net, fb.Rprop(), batch_size=None)
     net.fit([(X, Y)], epochs=2, verbose=0)  # batches of an iterable are taken as they come
     assert net._engine.steps == 3
     with pytest.raises(ValueError, match="one batch"):  # also where it is the last one that continues
