@@ -14,11 +14,13 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThread_release_lock, WAIT_LOCK
 from libc.string cimport memset
 
+from activations cimport apply_h
+from backward cimport through_activation
 from between cimport backward_between, forward_between, weights_between
 from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES
 from data cimport Data, finite_in_parts, per_row, take_inputs, take_targets
-from names cimport BATCH_NORM, DENSE, LAYER_NORM, SGD
+from names cimport BATCH_NORM, DENSE, DROPOUT, LAYER_NORM, SGD
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
 from online cimport load_rows, online_step, store_rows, trains_by_row
 from optimizers cimport Optimizer, chunk_size, largest
@@ -305,7 +307,7 @@ cdef class Engine:
     cdef readonly long n_parameters
     cdef readonly unsigned long long mask_key   # of dropout's masks
     cdef readonly unsigned long long draws      # steps that drew masks so far
-    cdef bint has_batch_norm
+    cdef long n_running
     cdef tuple recipe
     cdef Clock *clock           # NULL but in `profile`
     cdef int threads            # that a call may use
@@ -322,14 +324,12 @@ cdef class Engine:
         if self.gate == NULL:
             raise MemoryError("no memory for a lock")
         self.generation = forks
-        kinds = (DENSE,) * len(activations) if kinds is None else tuple(kinds)
-        settings = ((0.0, 0.0),) * len(kinds) if settings is None else tuple(settings)
         self.recipe = (tuple(sizes), tuple(activations), tuple(biases), loss, loss_parameter, from_logits, kinds, settings)
-        self.has_batch_norm = BATCH_NORM in kinds
-        self.running = Buffer(sum([2 * n for n, kind in zip(sizes, kinds) if kind == BATCH_NORM]))
         self.n_inputs = sizes[0]
         self.n_outputs = sizes[len(sizes) - 1]
         self.own = self.new_scratch()
+        self.running = Buffer(self.n_running)
+        self.own.plan.running = self.running.data
         self.n_parameters = self.own.plan.n_parameters
         self.parameters = Buffer(self.n_parameters)
         self.work = 3 * self.n_parameters
@@ -350,17 +350,22 @@ cdef class Engine:
         plan.loss_parameter = <double>loss_parameter    # straight to `real` would go through float in both dtypes
         plan.from_logits = from_logits
         plan.all_dense = True
+        plan.apply_h = &apply_h
+        plan.through_activation = &through_activation
         plan.forward_between = &forward_between
         plan.weights_between = &weights_between
         plan.backward_between = &backward_between
-        plan.running = self.running.data
+        if self.running is not None:
+            plan.running = self.running.data
         for l in range(plan.n_layers):
             layer = &plan.layers[l]
             layer.inputs = sizes[l]
             layer.outputs = sizes[l + 1]
             layer.activation = activations[l]
-            layer.kind = kinds[l]
-            layer.setting, layer.momentum = settings[l]
+            if kinds is not None:
+                layer.kind = kinds[l]
+                layer.setting = settings[l][0]
+                layer.momentum = settings[l][1]
             layer.weight = offset
             layer.bias = -1
             if layer.kind == DENSE:
@@ -368,12 +373,14 @@ cdef class Engine:
             else:
                 plan.all_dense = False
                 offset += layer.outputs if layer.kind == LAYER_NORM or layer.kind == BATCH_NORM else 0
+            plan.drops = plan.drops or layer.kind == DROPOUT
             layer.running = running
             running += 2 * layer.outputs if layer.kind == BATCH_NORM else 0
             if biases[l]:
                 layer.bias = offset
                 offset += layer.outputs
         plan.n_parameters = offset
+        self.n_running = running
         return scratch
 
     cdef void after_fork(self) except *:
@@ -415,7 +422,7 @@ cdef class Engine:
         try:
             if scratch is None:
                 scratch = self.new_scratch()
-            scratch.prepare(rows, self.threads_for(rows), False, training and self.has_batch_norm)
+            scratch.prepare(rows, self.threads_for(rows), False, training and self.n_running > 0)
             self.set_training(scratch, training)
         except MemoryError:
             self.leave(scratch)
@@ -721,7 +728,7 @@ cdef class Engine:
                 scratch = self.own if self.own is not None else self.new_scratch()
                 self.own = None
                 scratch.prepare(least(batch_size, rows), threads, scratch.plan.all_dense
-                                and trains_by_row(least(batch_size, rows), &self.optimizer), self.has_batch_norm)
+                                and trains_by_row(least(batch_size, rows), &self.optimizer), self.n_running > 0)
                 self.set_training(scratch, True)
             except MemoryError:
                 self.own = scratch
@@ -761,7 +768,7 @@ cdef class Engine:
                         fine = row_step(&scratch.plan, &data, scratch.arena, first, scale, &self.optimizer, &loss)
                     else:
                         fine = train_step(&block, &update, first, n, &loss)
-                        scratch.plan.draw += fine
+                        scratch.plan.draw += fine and scratch.plan.drops
                     if not fine:
                         break
                     total += loss * n
