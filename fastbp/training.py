@@ -206,6 +206,11 @@ def check_parameters(net):
     if not data.all_finite(params):
         at = int(np.flatnonzero(~np.isfinite(params))[0])
         raise DivergedError(f"params: expected finite parameters to train from, got {params[at]} at index {at}")
+    for name in ("running_means", "running_vars"):
+        for k, statistics in enumerate(getattr(net, name)):
+            if statistics is not None and not data.all_finite(statistics):
+                bad = statistics[~np.isfinite(statistics)][0]
+                raise DivergedError(f"{name}[{k}]: expected finite statistics to train from, got {bad}")
 
 
 def validation_pair(validation_data):

@@ -10,7 +10,7 @@
 from simd cimport real, VL, v_load, v_store
 from names cimport ACTIVATION, DROPOUT, IDENTITY, LAYER_NORM, SOFTMAX
 from plan cimport Layer, Plan, are_few, panels
-from activations cimport apply_h, softmax
+from activations cimport softmax
 from backward cimport bias_gradient
 from dropout cimport dropout, dropout_slope
 from forward cimport layer_input
@@ -41,7 +41,7 @@ cdef inline void activation_alone(const Plan *plan, const Layer *layer, int acti
         copy_rows(plan, layer, x, z, rows)
     else:
         for panel in range(last + 1):
-            apply_h(activation, x + panel * plan.stride, z + panel * plan.stride, rows)
+            plan.apply_h(activation, x + panel * plan.stride, z + panel * plan.stride, rows)
         if are_few(rows):
             for r in range(rows):
                 clear_tail(z + last * plan.stride + r * VL, layer.outputs - last * VL)

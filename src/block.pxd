@@ -297,21 +297,21 @@ cdef inline void layer_part(void *argument, int part, int parts) noexcept nogil:
 
 
 cdef inline void slope_part(void *argument, int part, int parts) noexcept nogil:
-    """Through the activation below the layer, where parts have taken inputs."""
+    """Through the activation below the layer, where parts have taken inputs; a part takes rows."""
     cdef const Block *block = <const Block *>argument
-    through_activation(block.plan, &block.plan.layers[block.layer - 1], block.arena, block.dx, 0, block.rows)
+    cdef long groups = blocks(block.rows, GROUP), row = share(groups, part, parts) * GROUP
+    cdef long end = least(share(groups, part + 1, parts) * GROUP, block.rows)
+    through_activation(block.plan, &block.plan.layers[block.layer - 1], block.arena, block.dx, row, end - row)
 
 
 cdef inline void batch_norm_slope_part(void *argument, int part, int parts) noexcept nogil:
-    """All partials of panels of a batch norm, of all rows of the batch; softmax below it is left to the caller."""
+    """All partials of panels of a batch norm, of all rows of the batch."""
     cdef const Block *block = <const Block *>argument
     cdef const Plan *plan = block.plan
     cdef const Layer *layer = &plan.layers[block.layer]
     cdef long begin = share(panels(layer.outputs), part, parts), end = share(panels(layer.outputs), part + 1, parts)
     batch_norm_slope(plan, layer, block.parameters, block.arena, layer_input(plan, block.arena, block.layer), block.delta,
                      block.dx, block.rows, block.gradient, begin, end)
-    if block.layer > 0 and plan.layers[block.layer - 1].activation != SOFTMAX:
-        through_panels(plan, &plan.layers[block.layer - 1], block.arena, block.dx, 0, block.rows, begin, end)
 
 
 cdef inline const real *block_backward(Block *block) noexcept nogil:
@@ -325,8 +325,8 @@ cdef inline const real *block_backward(Block *block) noexcept nogil:
         block.layer = l
         if of_whole_batch(plan, l):
             block.pool.run(batch_norm_slope_part, block, plan.threads)
-            if l > 0 and plan.layers[l - 1].activation == SOFTMAX:
-                block.pool.run(slope_part, block, 1)
+            if l > 0:
+                block.pool.run(slope_part, block, plan.threads)
         else:
             block.pool.run(layer_part, block, plan.threads)
             if l > 0 and not block.by_rows and (block.few or plan.layers[l - 1].activation == SOFTMAX):

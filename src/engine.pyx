@@ -15,6 +15,8 @@ from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThrea
 from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
 
+from activations cimport apply_h
+from backward cimport through_activation
 from between cimport backward_between, forward_between, weights_between
 from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES, seconds_now
@@ -144,7 +146,7 @@ cdef void train_rows(Epoch *e, const Pool *pool, double deadline) noexcept nogil
         else:
             block.scale = scale if e.masked else mean / n
             fine = train_step(&block, &update, first, n, &loss)
-            plan.draw += fine and e.draws_masks
+            plan.draw += fine and plan.drops
         if not fine:
             break
         total += loss * counted
@@ -394,7 +396,8 @@ cdef class Engine:
     cdef readonly long n_parameters
     cdef readonly unsigned long long mask_key   # of dropout's masks
     cdef readonly unsigned long long draws      # steps that drew masks so far
-    cdef bint has_batch_norm, has_dropout, all_dense
+    cdef bint all_dense
+    cdef long n_running
     cdef tuple recipe
     cdef bint masked            # targets may be missing
     cdef Clock *clock           # NULL but in `profile`
@@ -413,16 +416,13 @@ cdef class Engine:
         if self.gate == NULL:
             raise MemoryError("no memory for a lock")
         self.generation = forks
-        kinds = (DENSE,) * len(activations) if kinds is None else tuple(kinds)
-        settings = ((0.0, 0.0),) * len(kinds) if settings is None else tuple(settings)
         self.recipe = (tuple(sizes), tuple(activations), tuple(biases), loss, loss_parameter, from_logits, kinds, settings)
-        self.has_batch_norm = BATCH_NORM in kinds
-        self.has_dropout = DROPOUT in kinds
-        self.all_dense = set(kinds) == {DENSE}
-        self.running = Buffer(sum([2 * n for n, kind in zip(sizes, kinds) if kind == BATCH_NORM]))
         self.n_inputs = sizes[0]
         self.n_outputs = sizes[len(sizes) - 1]
         self.own = self.new_scratch()
+        self.all_dense = self.own.plan.all_dense
+        self.running = Buffer(self.n_running)
+        self.own.plan.running = self.running.data
         self.n_parameters = self.own.plan.n_parameters
         self.parameters = Buffer(self.n_parameters)
         self.work = 3 * self.n_parameters
@@ -444,10 +444,13 @@ cdef class Engine:
         plan.loss_parameter = <double>loss_parameter    # straight to `real` would go through float in both dtypes
         plan.from_logits = from_logits
         plan.all_dense = True
+        plan.apply_h = &apply_h
+        plan.through_activation = &through_activation
         plan.forward_between = &forward_between
         plan.weights_between = &weights_between
         plan.backward_between = &backward_between
-        plan.running = self.running.data
+        if self.running is not None:
+            plan.running = self.running.data
         if self.masked:
             plan.masked_loss = masked_loss
         for l in range(plan.n_layers):
@@ -455,8 +458,10 @@ cdef class Engine:
             layer.inputs = sizes[l]
             layer.outputs = sizes[l + 1]
             layer.activation = activations[l]
-            layer.kind = kinds[l]
-            layer.setting, layer.momentum = settings[l]
+            if kinds is not None:
+                layer.kind = kinds[l]
+                layer.setting = settings[l][0]
+                layer.momentum = settings[l][1]
             layer.weight = offset
             layer.bias = -1
             if layer.kind == DENSE:
@@ -464,12 +469,14 @@ cdef class Engine:
             else:
                 plan.all_dense = False
                 offset += layer.outputs if layer.kind == LAYER_NORM or layer.kind == BATCH_NORM else 0
+            plan.drops = plan.drops or layer.kind == DROPOUT
             layer.running = running
             running += 2 * layer.outputs if layer.kind == BATCH_NORM else 0
             if biases[l]:
                 layer.bias = offset
                 offset += layer.outputs
         plan.n_parameters = offset
+        self.n_running = running
         return scratch
 
     cdef void after_fork(self) except *:
@@ -516,7 +523,7 @@ cdef class Engine:
         try:
             if scratch is None:
                 scratch = self.new_scratch()
-            scratch.prepare(rows, self.threads_for(rows), False, training and self.has_batch_norm)
+            scratch.prepare(rows, self.threads_for(rows), False, training and self.n_running > 0)
             self.set_training(scratch, training)
         except MemoryError:
             self.leave(scratch)
@@ -963,7 +970,6 @@ cdef class Engine:
         epoch.n = self.parameters_padded()
         epoch.n_first = whole_vectors(self.first.shape[0])
         epoch.waiting = &self.waiting
-        epoch.draws_masks = self.has_dropout
         epoch.fine = True
         return epoch
 
@@ -975,7 +981,7 @@ cdef class Engine:
             scratch = self.own if self.own is not None else self.new_scratch()
             self.own = None
             scratch.prepare(epoch.batch_size, threads,
-                            scratch.plan.all_dense and trains_by_row(epoch.batch_size, &self.optimizer), self.has_batch_norm)
+                            scratch.plan.all_dense and trains_by_row(epoch.batch_size, &self.optimizer), self.n_running > 0)
             self.set_training(scratch, True)
         except MemoryError:
             self.own = scratch

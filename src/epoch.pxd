@@ -21,7 +21,6 @@ cdef struct Epoch:
     long n                  # parameters, padded to whole vectors
     long n_first            # numbers of optimizer.first, padded as well
     bint masked             # targets may be missing
-    bint draws_masks        # there is a dropout
     const double *rates     # a learning rate for each step, or NULL: that of the optimiser
     bint continued          # the steps before were those of this epoch: the optimiser's bounds hold
     const long *waiting     # readers who would like to come in

@@ -46,7 +46,10 @@ cdef struct Layer:
     long mean           # of a layer norm for each row, of a batch norm for each feature, whole vectors
     long spread         # beside it: 1 / standard deviation of each row; variance of each feature
 
-cdef struct Plan        # the three passes of a layer that is not DENSE: see between.pxd
+cdef struct Plan        # an activation and its slope (activations.pxd, backward.pxd), the passes of between.pxd
+ctypedef void (*ApplyH)(int kind, const real *y, real *z, long n) noexcept nogil
+ctypedef void (*ThroughActivation)(const Plan *plan, const Layer *layer, const real *arena, real *delta, long row,
+                                   long rows) noexcept nogil
 ctypedef void (*ForwardBetween)(const Plan *plan, const real *parameters, real *arena, int l, int activation, long row,
                                 long rows, long place) noexcept nogil
 ctypedef void (*WeightsBetween)(const Plan *plan, const real *arena, int l, const real *delta, long row, long rows, bint resume,
@@ -61,7 +64,10 @@ cdef struct Plan:
     Layer *layers
     int n_layers
     bint all_dense
-    # through pointers, so that they are compiled once and not into every region that walks over layers
+    bint drops          # there is a dropout, so that steps are counted for its masks
+    # through pointers, so that they are compiled once and not into every place that walks over layers
+    ApplyH apply_h
+    ThroughActivation through_activation
     ForwardBetween forward_between
     WeightsBetween weights_between
     BackwardBetween backward_between

@@ -14,12 +14,12 @@ from simd cimport real, VL, v_load, v_splat, v_store
 from names cimport ACTIVATION, DENSE, IDENTITY, SOFTMAX
 from plan cimport Layer, Plan, panels
 from pack cimport unpack_rows
-from activations cimport apply_h, softmax
+from activations cimport softmax
 from between cimport in_place
 from forward cimport forward_layer, layer_input
 from losses cimport loss_and_delta
 from norms cimport normalised, panel_of
-from backward cimport bias_gradient, few_rows_input_gradient, through_activation, weight_gradient
+from backward cimport bias_gradient, few_rows_input_gradient, weight_gradient
 
 
 cdef inline bint has_dz(const Plan *plan, int l) noexcept nogil:
@@ -57,35 +57,30 @@ cdef inline real *record_slope(const Plan *plan, const Layer *layer, const real 
             v_store(spare + panel * plan.stride, v_splat(0 if full else 1))
         if full:
             spare[i // VL * plan.stride + i % VL] = 1
-        through_activation(plan, layer, arena, spare, 0, 1)
+        plan.through_activation(plan, layer, arena, spare, 0, 1)
         record = record_row(plan, spare, O, record)
     return record
 
 
-cdef inline real *record_between(const Plan *plan, const real *parameters, real *arena, int l, real *record) noexcept nogil:
-    """Forward of a layer that is not DENSE."""
-    cdef const Layer *layer = &plan.layers[l]
-    cdef const real *x = layer_input(plan, arena, l)
+cdef inline const real *before_z(const Plan *plan, const Layer *layer, const real *x, real *arena) noexcept nogil:
+    """What is recorded before z: y, of a norm n; NULL where there is no such."""
     cdef real *spare = arena + plan.delta + plan.delta_size
     cdef long panel
-    plan.forward_between(plan, parameters, arena, l, layer.activation, 0, 1, 0)
-    if not in_place(layer):
-        for panel in range(panels(layer.outputs)):
-            v_store(spare + panel * plan.stride, normalised(plan, layer, arena, v_load(x + panel * plan.stride), panel))
-        record = record_row(plan, spare, layer.outputs, record)
-    return record_row(plan, arena + layer.z, layer.outputs, record)
+    if layer.kind == DENSE:
+        return arena + layer.y
+    if in_place(layer):
+        return NULL
+    for panel in range(panels(layer.outputs)):
+        v_store(spare + panel * plan.stride, normalised(plan, layer, arena, v_load(x + panel * plan.stride), panel))
+    return spare
 
 
 cdef inline real *record_back(const Plan *plan, const real *parameters, real *arena, int l, real *delta, real *dx,
                               real *record) noexcept nogil:
-    """Backward of such a layer, from its dL/dz."""
+    """Backward of such a layer, from its dL/dy."""
     cdef const Layer *layer = &plan.layers[l]
     cdef long panel
-    record = record_row(plan, delta, layer.outputs, record)
-    if layer.kind == ACTIVATION:
-        record = record_slope(plan, layer, arena, dx, record)
-        through_activation(plan, layer, arena, delta, 0, 1)
-    elif not in_place(layer):
+    if not in_place(layer):
         plan.weights_between(plan, arena, l, delta, 0, 1, False, record - layer.weight, 0, 1)    # dL/dbeta comes behind
         record += 2 * layer.outputs
         for panel in range(panels(layer.outputs)):
@@ -101,6 +96,7 @@ cdef inline double record_pass(const Plan *plan, const real *parameters, real *a
     cdef int l, last = plan.n_layers - 1
     cdef const Layer *layer
     cdef const real *x
+    cdef const real *row
     cdef real *delta = arena + plan.delta
     cdef real *dx = delta + plan.delta_size
     cdef real *spare
@@ -108,38 +104,38 @@ cdef inline double record_pass(const Plan *plan, const real *parameters, real *a
     record = record_row(plan, arena + plan.targets, plan.layers[last].outputs, record)
     for l in range(plan.n_layers):
         layer = &plan.layers[l]
-        if layer.kind != DENSE:
-            if not has_dz(plan, l):
-                plan.forward_between(plan, parameters, arena, l, IDENTITY, 0, 1, 0)
-                loss = loss_and_delta(plan, arena, 0, 1, delta)
-            record = record_between(plan, parameters, arena, l, record)
-            continue
-        forward_layer(plan, layer, IDENTITY, layer_input(plan, arena, l), parameters, arena, 0, 1, True)
-        record = record_row(plan, arena + layer.y, layer.outputs, record)
+        x = layer_input(plan, arena, l)
+        if layer.kind == DENSE:
+            forward_layer(plan, layer, IDENTITY, x, parameters, arena, 0, 1, True)
+        else:
+            plan.forward_between(plan, parameters, arena, l, IDENTITY, 0, 1, 0)
+        row = before_z(plan, layer, x, arena)
+        if row != NULL:
+            record = record_row(plan, row, layer.outputs, record)
         if not has_dz(plan, l):
             loss = loss_and_delta(plan, arena, 0, 1, delta)     # now: z is about to take the place of y
         if layer.activation == SOFTMAX:
             softmax(arena + layer.y, arena + layer.z, plan.stride, 1, layer.outputs)
         else:
-            apply_h(layer.activation, arena + layer.y, arena + layer.z, panels(layer.outputs))
+            plan.apply_h(layer.activation, arena + layer.y, arena + layer.z, panels(layer.outputs))
         record = record_row(plan, arena + layer.z, layer.outputs, record)
     if has_dz(plan, last):
         loss = loss_and_delta(plan, arena, 0, 1, delta)
     for l in range(last, -1, -1):
         layer = &plan.layers[l]
         x = layer_input(plan, arena, l)
+        if has_dz(plan, l):
+            record = record_row(plan, delta, layer.outputs, record)
+            if layer.kind == DENSE or layer.kind == ACTIVATION:
+                record = record_slope(plan, layer, arena, dx, record)
+                plan.through_activation(plan, layer, arena, delta, 0, 1)
         if layer.kind != DENSE:
-            if has_dz(plan, l):
-                record = record_back(plan, parameters, arena, l, delta, dx, record)
+            record = record_back(plan, parameters, arena, l, delta, dx, record)
             if not in_place(layer):
                 spare = delta
                 delta = dx
                 dx = spare
             continue
-        if has_dz(plan, l):
-            record = record_row(plan, delta, layer.outputs, record)
-            record = record_slope(plan, layer, arena, dx, record)
-            through_activation(plan, layer, arena, delta, 0, 1)
         record = record_row(plan, delta, layer.outputs, record)
         weight_gradient(layer, delta, x, plan.stride, 1, False, record, 0, 1)
         record += layer.outputs * layer.inputs
