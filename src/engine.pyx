@@ -1213,9 +1213,9 @@ def train_many(list engines, x, targets, weights, orders, long rows, long batch_
                bint in_lanes, rates=None):
     """One epoch of many networks of one shape on the same rows, shared out over up to so many threads.
 
-    `weights`, `orders` and `rates` are None or have a row for each network: what Engine.train takes. No network may be there twice.
-    In lanes VL networks go side by side; else each takes the steps that Engine.train would take, to the bit. Returns a list
-    of what Engine.train returns. Ctrl-C is looked for every 50 ms and falls between two steps.
+    `weights`, `orders` and `rates` are None or have a row for each network: what Engine.train takes. No network may be there
+    twice. In lanes VL networks go side by side; else each takes the steps that Engine.train would take, to the bit. Returns a
+    list of what Engine.train returns. Ctrl-C is looked for every 25 ms and falls between two steps.
     """
     cdef long n = len(engines), k, size
     cdef int granted
