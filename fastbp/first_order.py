@@ -108,7 +108,7 @@ class FirstOrder(Optimizer):
     l1 : float
         Of the L1 penalty l1 sum |w|, >= 0; its slope at w = 0 is 0.
     decay_bias : bool
-        False spares biases from both penalties (and from the decay of :class:`AdamW`).
+        False spares biases, and gamma and beta of norms, from both penalties (and from the decay of :class:`AdamW`).
     clip_norm : float, optional
         > 0; as ``torch.nn.utils.clip_grad_norm_`` before the step.
     clip_value : float, optional

@@ -258,6 +258,21 @@ def test_training_from_statistics_that_are_not_finite_is_refused():
         net.fit(*data(net, 30), epochs=1, verbose=0)
 
 
+@pytest.mark.parametrize("chain", ["all", "batch norm", "layer norm", "dropout"])
+def test_decay_that_spares_biases_spares_norms_too(chain):
+    """A step far too small to move anything, but for the decay."""
+    net = network(chain)
+    before = [[None if a is None else a.copy() for a in arrays] for arrays in (net.weights, net.biases)]
+    optimizer = fb.SGD(1e-12, weight_decay=1e11, decay_bias=False)
+    net.fit(*data(net, 40), epochs=1, batch_size=40, optimizer=optimizer, verbose=0)
+    for k, layer in enumerate(net.layers):
+        if net.weights[k] is not None:
+            keep = 0.9 if isinstance(layer, fb.Dense) else 1.0
+            np.testing.assert_allclose(net.weights[k], keep * before[0][k], atol=1e-9, err_msg=f"{chain} layer {k}")
+        if net.biases[k] is not None:
+            np.testing.assert_allclose(net.biases[k], before[1][k], atol=1e-9, err_msg=f"{chain} layer {k}")
+
+
 def test_a_batch_norm_refuses_batches_of_one_row():
     net = network("batch norm")
     X, y = data(net, 33)
