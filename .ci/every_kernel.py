@@ -78,6 +78,27 @@ def everything(dtype):
     passes(net, rows=(261,))
     fits(net, fb.Adam(), batches=(19,))
 
+    for activation in ACTIVATIONS:
+        net = fb.Network([5, 9, 17, 3], activation=activation, loss="mse", dtype=dtype, seed=0)
+        for rows in (1, 5, 19):
+            X, y, _ = data(net, rows)
+            finite(net.jacobian(X))
+            finite(net.param_jacobian(X))
+            finite(net.per_sample_grads(X, y))
+            finite(net.hvp(X, y, np.ones(net.n_params)))
+    net = fb.Network([5, 9, 3], loss="mse", dtype=dtype, seed=0)
+    X, y, _ = data(net, 37)
+    for run in ("lanes", "threads"):
+        ensemble = fb.Ensemble(net, 5, run=run, bootstrap=True, threads=1)
+        ensemble.fit(X, y, epochs=2, batch_size=8, optimizer=fb.Adam(), verbose=0)
+        finite(ensemble.predict(X)[0])
+    net.fit(X, y, epochs=2, optimizer=fb.LevenbergMarquardt(), verbose=0)
+    finite(net.params)
+    masked = fb.Network([5, 9, 3], loss="mse", dtype=dtype, seed=0, missing_targets="mask")
+    y = np.where(np.arange(y.size).reshape(y.shape) % 4, y, np.nan)
+    masked.fit(X, y, epochs=2, batch_size=8, optimizer=fb.Adam(lr=fb.Cosine(1e-3)), verbose=0)
+    finite(masked.params)
+
     norms = [9, fb.BatchNorm(), fb.Activation("sigmoid"), fb.Dropout(0.3), fb.Dense(17, "elu"), fb.LayerNorm(), 3]
     for rows in (19, 261):
         net = fb.Network([5, fb.LayerNorm(), *norms], loss="mse", dtype=dtype, seed=0)

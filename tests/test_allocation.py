@@ -90,7 +90,8 @@ def test_a_call_that_fails_leaves_the_network_as_it_was(dtype, name, used):
             assert net.optimizer is None or net._engine.steps in (0, 2)
         elif failed:
             assert snapshot(net) == before, f"request {n}"
-            assert live_blocks() <= blocks, f"request {n}"
+            kept = name == "hvp" and not used  # the first of its two workspaces stays with the network
+            assert live_blocks() <= blocks + kept, f"request {n}"
         CALLS[name](net)  # in use again, now that there is memory
         assert np.isfinite(net.predict(X)).all()
         del net
