@@ -132,7 +132,7 @@ def extensions():
                         ("REAL_BITS", str(bits)),
                         ("VECTOR_BYTES", str(vector_bytes)),
                         ("FASTBP_LEVEL", f'"{level}"'),
-                        ("FASTBP_FLAGS", f'"{" ".join(flags[:5] + level_flags)}"'),
+                        ("FASTBP_FLAGS", f'"{" ".join(flags[:6] + level_flags)}"'),
                         ("CYTHON_INLINE", inline),
                         *testing,
                     ],
