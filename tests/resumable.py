@@ -40,8 +40,10 @@ class Case:
     """A network and its data, from `source` on; `options` are arguments of fit that a run keeps by itself."""
 
     def __init__(self, source="array", optimizer=None, *, folder=None, epochs=4, batch_size=32, stop=False,
-                 weighted=False, dtype="float32", rows=N, **options):  # fmt: skip
-        self.loss = Squares() if source == "loss object" else "cross_entropy"
+                 weighted=False, dtype="float32", rows=N, hidden=(16,), **options):  # fmt: skip
+        self.loss = {"loss object": Squares(), "missing targets": "mse"}.get(source, "cross_entropy")
+        self.missing = "mask" if source == "missing targets" else "raise"
+        self.hidden = hidden
         self.optimizer = optimizer or fb.Adam(0.01)
         self.dtype, self.stop = dtype, stop
         X, y = numbers(rows)
@@ -49,6 +51,8 @@ class Case:
         if source == "memory map":
             X, y = mapped(X.astype("f8"), folder / "X"), mapped(y, folder / "y")
             weights = None if weights is None else mapped(weights, folder / "w")
+        if source == "missing targets":
+            y = np.where(np.arange(rows * CLASSES).reshape(rows, CLASSES) % 4, np.eye(CLASSES)[y], np.nan)
         self.data = (X, y)
         if source == "batches":
             self.data = ([(X[k : k + batch_size], y[k : k + batch_size]) for k in range(0, rows, batch_size)],)
@@ -62,14 +66,22 @@ class Case:
 
     def fit(self, *checkpoints):
         """A training from its beginning."""
-        net = fb.Network([INPUTS, 16, CLASSES], activation="tanh", loss=self.loss, seed=1, dtype=self.dtype, threads=1)
+        layers = [INPUTS, *self.hidden, CLASSES]
+        net = fb.Network(
+            layers, activation="tanh", loss=self.loss, seed=1, dtype=self.dtype, threads=1, missing_targets=self.missing
+        )
         run = {**self.options, **self.again, "optimizer": self.optimizer, "verbose": 0}
         net.fit(*self.data, callbacks=self.callbacks(*checkpoints), **run)
         return net
 
+    def run_of(self, path):
+        loss = self.loss if isinstance(self.loss, Squares) else None
+        lr = self.optimizer.lr
+        return fb.resume(path, loss=loss, lr=lr if callable(lr) else None)
+
     def resume(self, path, *checkpoints):
         """The rest of it."""
-        run = fb.resume(path, loss=self.loss if isinstance(self.loss, Squares) else None)
+        run = self.run_of(path)
         run.fit(*self.data, callbacks=self.callbacks(*checkpoints), verbose=0, **self.again)
         return run.net
 

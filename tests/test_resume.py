@@ -8,7 +8,7 @@ import forging
 import kill_nine
 import numpy as np
 import pytest
-from resumable import CLASSES, INPUTS, Case, Keeping, N, Squares, ending, numbers, record_of
+from resumable import CLASSES, INPUTS, Case, Keeping, N, ending, numbers, record_of
 from snapshot import snapshot
 
 import fastbp as fb
@@ -20,6 +20,10 @@ from fastbp.callbacks import Callback
 def small_windows(monkeypatch):
     """So that an epoch of the few rows here has several."""
     monkeypatch.setattr("fastbp.windows.WINDOW_BYTES", 5000)
+
+
+def halved(epoch):
+    return 0.02 * 0.5**epoch
 
 
 CASES = {
@@ -48,7 +52,19 @@ CASES = {
     "split memory map": {"source": "memory map", "validation_split": 0.25, "weighted": True},
     "batches": {"source": "batches"},
     "loss object": {"source": "loss object"},
-}
+    "missing targets": {"source": "missing targets"},
+    "schedule": {"optimizer": fb.Adam(fb.Warmup(fb.Cosine(0.02), epochs=1.5))},
+    "schedule of a memory map": {"source": "memory map", "optimizer": fb.Adam(fb.OneCycle(0.02))},
+    "schedule of batches": {"source": "batches", "optimizer": fb.SGD(fb.ExponentialDecay(0.1, factor=0.5))},
+    "schedule of a loss object": {"source": "loss object", "optimizer": fb.Adam(fb.Cosine(0.02))},
+    "plateau": {"optimizer": fb.SGD(fb.Plateau(0.5, monitor="loss", patience=1)), "epochs": 8},
+    "function as lr": {"optimizer": fb.Adam(halved)},
+    "dropout": {"hidden": (16, fb.Dropout(0.3))},
+    "norms": {"hidden": (16, fb.BatchNorm(), fb.Activation("tanh"), 12, fb.LayerNorm(), fb.Dropout(0.1))},
+    "norms, early stopping": {
+        "hidden": (16, fb.BatchNorm()), "stop": True, "epochs": 40, "optimizer": fb.Adam(0.05),
+    },
+}  # fmt: skip
 
 
 @pytest.mark.usefixtures("small_windows")
@@ -62,7 +78,7 @@ def test_every_checkpoint_leads_to_the_bits_of_a_training_never_interrupted(name
     assert len(kept) >= 4
     batches = set()
     for path in kept:
-        batches.add(fb.resume(path, loss=case.loss if isinstance(case.loss, Squares) else None).batch)
+        batches.add(case.run_of(path).batch)
         assert ending(case.resume(path, Keeping(tmp_path / "again", every_epochs=100))) == ending(whole), path.name
     assert len(batches) > 2 or case.options["batch_size"] == N  # from the middle of epochs
 
@@ -302,3 +318,18 @@ def test_bad_arguments_are_refused(make, error, message):
 def test_killed_trainings_end_with_the_bits_of_whole_ones(kind, tmp_path):
     """A few moments; ``python tests/kill_nine.py --times 200`` tries many."""
     assert kill_nine.run(3, seed=kill_nine.KINDS.index(kind), kinds=[kind], folder=tmp_path) == 3
+
+
+def test_a_function_as_lr_is_asked_for_again(tmp_path):
+    Case(optimizer=fb.Adam(halved)).fit(fb.Checkpoint(tmp_path / "run"))
+    with pytest.raises(ValueError, match=r"lr: expected resume\(path, lr=\.\.\.\) with what is named 'halved'"):
+        fb.resume(tmp_path / "run")
+    with pytest.raises(ValueError, match="lr: expected lr=.* with what is named 'halved', got 'numbers'"):
+        fb.resume(tmp_path / "run", lr=numbers)
+
+
+def test_early_stopping_restores_the_statistics_of_batch_norms_too():
+    case = Case(hidden=(16, fb.BatchNorm()), stop=True, epochs=40, optimizer=fb.Adam(0.05))
+    net = case.fit()
+    X, y = case.again["validation_data"]
+    assert net.loss(X, y) == min(net.history.history["val_loss"]) < net.history.history["val_loss"][-1]
