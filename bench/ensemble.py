@@ -57,7 +57,7 @@ class InEnsemble:
     def reset(self):
         for net, start in zip(self.nets, self.starts, strict=True):
             net.params[:] = start
-            net._set_optimizer(self.optimizer, True)
+            net._set_optimizer(self.optimizer)
 
     def run(self):
         self.nets.fit(self.X, self.t, **self.fit)

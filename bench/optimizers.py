@@ -52,7 +52,7 @@ class Run:
         self.X, y = make_data(case)
         self.targets = fb.data.targets(y, len(self.X), case.sizes[-1], self.net.objective, self.net.dtype)
         self.case = case
-        self.net._set_optimizer(optimizer, True)
+        self.net._set_optimizer(optimizer)
 
     def epoch(self):
         """Seconds a step."""

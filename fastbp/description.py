@@ -183,7 +183,7 @@ def bare_network(described, n_inputs, chain, dtype, loss, lr=None):
             entry = entry | {"lr": rate(entry["lr"], lr)}
         optimizer = named_of(optimizers, tuple(optimizers.CLASSES), entry, "optimizer")
         optimizers.check(optimizer, dtype)
-        net._set_optimizer(optimizer, fresh=True)
+        net._set_optimizer(optimizer)
         net._engine.steps = steps
         net._engine.momentum_product = momentum_product
     return net

@@ -156,7 +156,8 @@ def run_epochs(ensemble, job):
     """Trains all members; returns {member: (epoch, batch)} of those that diverged."""
     members = list(ensemble)
     for member, optimizer in zip(members, job.optimizers, strict=True):
-        member._set_optimizer(optimizer, job.fresh)
+        if job.fresh:
+            member._set_optimizer(optimizer)
         member.__dict__["history"] = History(0, job.epochs)
     mean, shown = History(0, job.epochs), progress.wanted((), job.verbose)
     if shown:

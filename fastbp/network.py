@@ -663,20 +663,16 @@ class Network:
         )  # fmt: skip
         return self
 
-    def _set_optimizer(self, optimizer, fresh):
-        """Hands the optimiser to the engine; its state starts at zero if fresh."""
+    def _set_optimizer(self, optimizer):
+        """Hands a new optimiser to the engine; its state starts at zero."""
         before = self.optimizer
-        if fresh:  # a Ctrl-C from here on leaves none, rather than one whose state is another's
-            self.__dict__["optimizer"] = None
+        self.__dict__["optimizer"] = None  # where a Ctrl-C comes now, rather than one whose state is another's
         try:
-            self._hand_over(schedules.with_number(optimizer), fresh)
+            self._engine.set_optimizer(optimizers.for_core(schedules.with_number(optimizer)))
         except MemoryError:
             self.__dict__["optimizer"] = before
             raise
         self.__dict__["optimizer"] = optimizer
-
-    def _hand_over(self, optimizer, fresh):
-        self._engine.set_optimizer(optimizers.for_core(optimizer), fresh)
 
     def evaluate(
         self,

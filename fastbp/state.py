@@ -55,7 +55,7 @@ def restore(net, state):
         net._engine.set_masks(*state["masks"])
     net.__dict__["history"] = state["history"]
     if state["optimizer"] is not None:
-        net._set_optimizer(state["optimizer"], fresh=True)
+        net._set_optimizer(state["optimizer"])
         kept = state["optimizer_state"]
         for name in VECTORS:
             np.asarray(getattr(net._engine, name))[:] = kept[name]

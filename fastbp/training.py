@@ -86,7 +86,8 @@ def fit(
         for callback in [*with_hooks(callbacks), *([shown] if shown else [])]:
             callback.begin(net, lists)
         if resumed is None:
-            net._set_optimizer(optimizer, fresh)
+            if fresh:
+                net._set_optimizer(optimizer)
             net.__dict__["history"] = History(initial_epoch, epochs, beside)
         else:
             resumed.restore(net, callbacks)

@@ -812,11 +812,10 @@ cdef class Engine:
         memcpy(self.parameters.data, source.view.buf, self.parameters.bytes())
         self.write_end()
 
-    def set_optimizer(self, dict settings, bint fresh):
-        """Names the update, by the fields of optimizers.pxd's Optimizer. `fresh` forgets the state of the one before."""
+    def set_optimizer(self, dict settings):
+        """Names the update, by the fields of optimizers.pxd's Optimizer; its state starts at zero."""
         cdef Optimizer o = self.optimizer
-        cdef Buffer first = self.first, second = self.second, third = self.third
-        cdef long n_first, n_second, n_third
+        cdef Buffer first, second, third
         o.kind = settings["kind"]
         o.lr = settings["lr"]
         o.momentum = settings.get("momentum", 0)
@@ -838,17 +837,11 @@ cdef class Engine:
         o.clip_norm = settings["clip_norm"]
         o.clip_value = settings["clip_value"]
         o.prepares = prepares_gradient(&o)
-        n_first = numbers_of_first(&o, self.n_parameters)
-        n_second = numbers_of_second(&o, self.n_parameters)
-        n_third = numbers_of_third(&o, self.n_parameters)
-        if fresh:
-            first = Buffer(n_first)
-            second = Buffer(n_second)
-            third = Buffer(n_third)
-            o.steps = 0
-            o.momentum_product = 1
-        elif first is None or (first.shape[0], second.shape[0], third.shape[0]) != (n_first, n_second, n_third):
-            raise ValueError("the state at hand belongs to another optimiser")
+        o.steps = 0
+        o.momentum_product = 1
+        first = Buffer(numbers_of_first(&o, self.n_parameters))
+        second = Buffer(numbers_of_second(&o, self.n_parameters))
+        third = Buffer(numbers_of_third(&o, self.n_parameters))
         self.first = first
         self.second = second
         self.third = third

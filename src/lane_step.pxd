@@ -5,30 +5,12 @@ from simd cimport real, vec, VL, MAX_VL, v_load, v_store, v_splat, v_zero, v_max
 from names cimport SGD
 from plan cimport least
 from activations cimport ONE
+from optimizers cimport sum_of_squares
 from reach cimport LARGEST_PARAMETER, LARGEST_ROOT, LOST
 from clock cimport seconds_now
 from epoch cimport WORK_BETWEEN_LOOKS, Epoch
 from lanes cimport Lanes, give_back_lane, load_lanes
 from lane_pass cimport lanes_gradient
-
-
-cdef inline vec lane_squares(const real *gradient, long n) noexcept nogil:
-    """Sum of g^2, lane by lane; not finite if any g is."""
-    cdef vec s0 = v_zero(), s1 = v_zero(), s2 = v_zero(), s3 = v_zero(), g
-    cdef long k
-    for k in range(n // 4):
-        g = v_load(gradient + (4 * k) * VL)
-        s0 = s0 + g * g
-        g = v_load(gradient + (4 * k + 1) * VL)
-        s1 = s1 + g * g
-        g = v_load(gradient + (4 * k + 2) * VL)
-        s2 = s2 + g * g
-        g = v_load(gradient + (4 * k + 3) * VL)
-        s3 = s3 + g * g
-    for k in range(n // 4 * 4, n):
-        g = v_load(gradient + k * VL)
-        s0 = s0 + g * g
-    return (s0 + s1) + (s2 + s3)
 
 
 cdef inline void lane_rates(Lanes *l) noexcept nogil:
@@ -43,7 +25,7 @@ cdef inline void lane_rates(Lanes *l) noexcept nogil:
 
 cdef inline void lane_reach(Lanes *l, real *fine) noexcept nogil:
     """reach.pxd for all lanes at once: `fine` gets 1 where no number would leave the finite range, else 0."""
-    cdef vec norm = v_sqrt(lane_squares(l.gradient, l.plan.n_parameters)) + v_splat(<real>LOST)
+    cdef vec norm = v_sqrt(sum_of_squares(l.gradient, l.plan.n_parameters)) + v_splat(<real>LOST)
     cdef vec largest = v_load(l.largest_parameter), mu = v_load(l.mu), rate = v_load(l.rate)
     cdef vec first = norm + v_load(l.decay) * largest, reach, good = v_splat(ONE)
     cdef vec most = v_splat(<real>LARGEST_PARAMETER)

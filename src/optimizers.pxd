@@ -53,11 +53,11 @@ cdef inline long chunk_size(long n) noexcept nogil:
     return LEAST_CHUNK if size < LEAST_CHUNK else (size + 4 * VL - 1) // (4 * VL) * (4 * VL)
 
 
-cdef inline double squared_norm(const real *gradient, long n) noexcept nogil:
-    """Sum of g^2; not finite if any g is NaN or infinite, or beyond the square root of the largest number."""
+cdef inline vec sum_of_squares(const real *gradient, long n) noexcept nogil:
+    """Of n vectors, lane by lane."""
     cdef vec s0 = v_zero(), s1 = v_zero(), s2 = v_zero(), s3 = v_zero(), g
     cdef long i
-    for i in range(n // (4 * VL)):
+    for i in range(n // 4):
         g = v_load(gradient + (4 * i) * VL)
         s0 = s0 + g * g
         g = v_load(gradient + (4 * i + 1) * VL)
@@ -66,10 +66,15 @@ cdef inline double squared_norm(const real *gradient, long n) noexcept nogil:
         s2 = s2 + g * g
         g = v_load(gradient + (4 * i + 3) * VL)
         s3 = s3 + g * g
-    for i in range(n // (4 * VL) * 4, n // VL):
+    for i in range(n // 4 * 4, n):
         g = v_load(gradient + i * VL)
         s0 = s0 + g * g
-    return v_sum((s0 + s1) + (s2 + s3))
+    return (s0 + s1) + (s2 + s3)
+
+
+cdef inline double squared_norm(const real *gradient, long n) noexcept nogil:
+    """Sum of g^2; not finite if any g is NaN or infinite, or beyond the square root of the largest number."""
+    return v_sum(sum_of_squares(gradient, n // VL))
 
 
 cdef inline bint all_finite(const real *a, long n) noexcept nogil:

@@ -226,7 +226,7 @@ def test_an_epoch_in_two_calls_of_the_core_has_the_bits_of_one(path):
     ends = []
     for cut in (24, 12 * batch if batch < 3 else batch):
         net = problems.make_network(problem, "float64")
-        net._set_optimizer(getattr(fb, kind)(lr=fb.Cosine(0.1), **settings), True)
+        net._set_optimizer(getattr(fb, kind)(lr=fb.Cosine(0.1), **settings))
         net.__dict__["history"] = fb.history.History(0, 3)
         steps = -(-24 // batch)
         rates = Rates(net, 3).of_epoch(1, steps)
@@ -247,7 +247,7 @@ def test_an_epoch_in_two_calls_of_the_core_has_the_bits_of_one(path):
 @pytest.mark.parametrize("steps", [4096, 4097, 8192, 10_000])
 def test_of_many_steps_some_share_a_rate(steps):
     net = make()
-    net._set_optimizer(fb.SGD(lr=fb.Cosine(0.1)), True)
+    net._set_optimizer(fb.SGD(lr=fb.Cosine(0.1)))
     net.__dict__["history"] = fb.history.History(0, 3)
     rates = Rates(net, 3).of_epoch(2, steps).of(0, steps)
     together = math.ceil(steps / 4096)
@@ -262,7 +262,7 @@ def test_a_training_in_two_parts_keeps_the_time(lr):
     assert parts._rng.bit_generator.state == whole._rng.bit_generator.state
     twin = make()
     rates = [Rates(whole, EPOCHS).of_epoch(number, STEPS).of(0, STEPS) for number in range(EPOCHS)]
-    twin._set_optimizer(fb.Adam(lr=lr), True)
+    twin._set_optimizer(fb.Adam(lr=lr))
     for number in range(EPOCHS):
         twin._engine.train(X, Y, None, None, 50, 8, twin._core_loss.code, rates[number])
     assert (twin.params == whole.params).all()
@@ -419,7 +419,7 @@ def test_pieces_have_no_time():
 ])  # fmt: skip
 def test_the_core_refuses_rates_that_it_cannot_use(rates, error):
     net = make()
-    net._set_optimizer(fb.SGD(0.1), True)
+    net._set_optimizer(fb.SGD(0.1))
     before = net.params.tobytes()
     with pytest.raises(error):
         net._engine.train(X, Y, None, None, 50, 8, net._core_loss.code, rates)
