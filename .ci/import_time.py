@@ -1,6 +1,7 @@
 """What `import fastbp` adds to `import numpy`: the median of several fresh interpreters, at most 50 ms.
 
-Processor time is judged, which on an idle machine is the time that passes: others' load must not fail a check.
+The importing thread's processor time is judged, which on an idle machine is the time that passes: neither others' load
+nor the threads that NumPy's BLAS starts, which spin for some 30 ms before they sleep, may fail a check.
 """
 
 import statistics
@@ -12,9 +13,9 @@ LIMIT = 0.050
 RUNS = 15
 PROGRAM = """
 import time, numpy
-passed, used = time.perf_counter(), time.process_time()
+passed, used = time.perf_counter(), time.thread_time()
 import fastbp
-print(time.perf_counter() - passed, time.process_time() - used)
+print(time.perf_counter() - passed, time.thread_time() - used)
 """
 
 
@@ -28,8 +29,8 @@ def main():
         seconds_of_import(folder)  # the first one reads files that are not cached yet
         runs = [seconds_of_import(folder) for _ in range(RUNS)]
     passed, used = (1e3 * statistics.median(seconds) for seconds in zip(*runs, strict=True))
-    print(f"import fastbp after numpy, medians of {RUNS} runs: {passed:.1f} ms passed, {used:.1f} ms of the processor")
-    print(f"limit {1e3 * LIMIT:.0f} ms of the processor")
+    print(f"import fastbp after numpy, medians of {RUNS} runs: {passed:.1f} ms passed")
+    print(f"{used:.1f} ms of the thread's processor time, limit {1e3 * LIMIT:.0f} ms")
     return used > 1e3 * LIMIT
 
 

@@ -1,6 +1,5 @@
 """Checks of single arguments. Each names the argument, what was expected and what came."""
 
-import difflib
 import functools
 import math
 import operator
@@ -98,6 +97,8 @@ def suggestion(value, choices):
     """ " (did you mean 'relu'?)" for 'ReLU' or 'rleu'."""
     if not isinstance(value, str):
         return ""
+    import difflib  # for errors alone: importing it takes longer than most modules of this package
+
     plain = value.strip().lower().replace("-", "_").replace(" ", "_")
     near = difflib.get_close_matches(plain, [c for c in choices if isinstance(c, str)], 1)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -2,7 +2,6 @@
 
 import math
 import os
-from pathlib import Path
 
 MOST_THREADS = 128
 
@@ -20,20 +19,20 @@ def quota(root="/sys/fs/cgroup", membership="/proc/self/cgroup"):
     """CPUs that the control groups (version 2) of this process allow, infinite where they do not limit them."""
     least = math.inf
     try:
-        group = Path(membership).read_text().rsplit("0::/", 1)[1].split("\n", 1)[0]
+        with open(membership) as file:
+            group = file.read().rsplit("0::/", 1)[1].split("\n", 1)[0]
     except (OSError, IndexError):
         return least
-    folder = Path(root, group)
-    while True:
+    names = group.strip("/").split("/")
+    for depth in range(len(names), -1, -1):
         try:
-            limit, period = (folder / "cpu.max").read_text().split()
+            with open(os.path.join(root, *names[:depth], "cpu.max")) as file:
+                limit, period = file.read().split()
             if limit != "max":
                 least = min(least, int(limit) / int(period))
         except (OSError, ValueError):
             pass  # a group without a limit, as the root's
-        if folder == Path(root) or folder == folder.parent:
-            return least
-        folder = folder.parent
+    return least
 
 
 def default_threads():

@@ -1,7 +1,5 @@
 """Fingerprints of data: whether a training goes on with what it began with."""
 
-import hashlib
-
 import numpy as np
 
 from . import data
@@ -21,7 +19,7 @@ def of(array):
     if isinstance(array, data.ScaledWeights):
         array = array.array
     whole = not data.is_streaming(array)
-    digest = hashlib.sha256()
+    digest = new_digest()
     if array.dtype.kind != "O":
         n = len(array) if array.ndim else 1
         rows = array if whole else array[np.linspace(0, n - 1, min(n, ROWS_OF_A_MAP)).astype(np.intp)]
@@ -39,7 +37,7 @@ def of_all(**arrays):
 
 def of_batches(batches):
     """Of an iterable: a list or a tuple of batches by its contents; of others the type is all that is known."""
-    digest = hashlib.sha256()
+    digest = new_digest()
     if isinstance(batches, (list, tuple)):
         for batch in batches:
             for part in batch:
@@ -48,6 +46,12 @@ def of_batches(batches):
                 if array.dtype.kind != "O":
                     add(digest, array)
     return {"iterable": type(batches).__qualname__, "sha256": digest.hexdigest()}
+
+
+def new_digest():
+    import hashlib  # takes a tenth of `import fastbp`, and most runs want no fingerprint
+
+    return hashlib.sha256()
 
 
 def add(digest, array):
