@@ -69,7 +69,7 @@ PLANTED = [
     ("missing 1/O", "data.pxd", "    return 1.0 / plan.layers[plan.n_layers - 1].outputs", "    return 1.0"),
     ("stale W in backward", "step.pxd", "    pack(block, rows)\n", "    if u.optimizer.steps == 0:\n        pack(block, rows)\n"),
     ("gradient of the batch before added", "step.pxd", "        block.resume = row > first\n", "        block.resume = row > 0\n"),
-    ("missing 1/n in a step", "engine.pyx", "scale if e.masked else mean / n\n", "scale if e.masked else mean\n"),
+    ("missing 1/n in a step", "epoch.pxi", "scale if e.masked else mean / n\n", "scale if e.masked else mean\n"),
     ("every block takes the rows of the first", "block.pxd", "    take_inputs(block.plan, block.data, block.arena, block.first + row, row, rows)\n", "    take_inputs(block.plan, block.data, block.arena, row, row, rows)\n"),
     ("last tile of a part's outputs lost", "backward.pxd", "        end_output = least(share(tiles, part + 1, parts) * TILE_FEATURES, layer.outputs)\n", "        end_output = least(share(tiles, part + 1, parts) * TILE_FEATURES, layer.outputs) - (1 if parts > 1 else 0)\n"),
     ("last inputs of a part lost", "backward.pxd", "        end = share(panels(I), part + 1, parts)\n", "        end = share(panels(I), part + 1, parts) - (1 if parts > 1 else 0)\n"),
