@@ -18,7 +18,6 @@ from pack cimport pack_weights, unpack_rows
 from activations cimport softmax
 from between cimport in_place
 from forward cimport activation_of, few_rows_forward, forward_layer, forward_outputs, layer_input
-from losses cimport loss_and_delta
 from norms cimport batch_norm, batch_norm_slope
 from backward cimport (bias_gradient, few_rows_input_gradient, input_gradient, through_activation, through_panels,
                        weight_gradient)
@@ -110,7 +109,7 @@ cdef inline void give_rows(const Block *block, long row, long rows) noexcept nog
     for group in range(row // GROUP, blocks(row + rows, GROUP)):
         first = group * GROUP
         n = least(GROUP, row + rows - first)
-        losses[group] = loss_and_delta(plan, block.arena, first, n, delta + first * VL if block.to_delta else NULL)
+        losses[group] = plan.loss_and_delta(plan, block.arena, first, n, delta + first * VL if block.to_delta else NULL)
     if block.to_delta and not plan.from_logits and not block.to_dz:
         through_activation(plan, last, block.arena, delta, row, rows)
 

@@ -27,7 +27,7 @@ from lane_step cimport train_lanes
 from lanes cimport Lanes, LaneLayer, lane_rows, place_lanes
 from names cimport ADAGRAD, ADAMW, BATCH_NORM, DENSE, DROPOUT, GIVEN_DELTA, LAYER_NORM
 from narrow cimport is_narrow, load_narrow, narrow_step, store_narrow
-from losses cimport masked_sweep
+from losses cimport loss_and_delta, masked_sweep
 from online cimport load_rows, online_step, store_rows, trains_by_row
 from optimizers cimport Optimizer, chunk_size, largest, numbers_of_first, numbers_of_second, numbers_of_third
 from pack cimport unpack_rows
@@ -198,6 +198,7 @@ cdef class Engine:
         plan.backward_between = &backward_between
         if self.running is not None:
             plan.running = self.running.data
+        plan.loss_and_delta = &loss_and_delta
         if self.masked:
             plan.masked_loss = masked_loss
         for l in range(plan.n_layers):

@@ -4,6 +4,7 @@ from simd cimport real
 from plan cimport Plan
 from data cimport Data
 from optimizers cimport Optimizer
+from narrow cimport Late
 
 cdef enum:
     WORK_BETWEEN_LOOKS = 200000     # multiply-adds between two looks at the clock: some 10 microseconds
@@ -23,6 +24,7 @@ cdef struct Epoch:
     bint masked             # targets may be missing
     const double *rates     # a learning rate for each step, or NULL: that of the optimiser
     bint continued          # the steps before were those of this epoch: the optimiser's bounds hold
+    Late late               # losses that are to be told yet
     const long *waiting     # readers who would like to come in
     # how far it has come
     long first              # row of the next step; of the refused one where not fine

@@ -1,82 +1,100 @@
 """The steps of an epoch, without the GIL."""
 
 
-ctypedef bint (*RowStep)(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
-                         double *loss) noexcept nogil
+cdef inline bint had_enough(const Epoch *e, long *done, long rows, double deadline) noexcept nogil:
+    """Whether to look up from work: the deadline is past or a reader waits. The clock is not read at every step."""
+    done[0] += rows * e.work
+    if done[0] <= WORK_BETWEEN_LOOKS:
+        return False
+    done[0] = 0
+    return e.waiting[0] or seconds_now() > deadline
 
 
-cdef bint row_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
-                   double *loss) noexcept nogil:
-    """online_step as a function of its own: inlined into `train`, its registers would be spilled."""
-    return online_step(plan, data, arena, row, scale, o, loss)
-
-
-cdef bint narrow_row_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
-                          double *loss) noexcept nogil:
-    return narrow_step(plan, data, arena, row, scale, o, loss)
-
-
-cdef void train_rows(Epoch *e, const Pool *pool, double deadline) noexcept nogil:
-    """Steps, until the epoch ends, a step is refused, the deadline is past or a reader waits."""
+cdef inline void steps_of_one_row(Epoch *e, double deadline, const bint narrow) noexcept nogil:
     cdef Plan *plan = e.plan
-    cdef real *arena = e.arena
-    cdef Data data = e.data
-    cdef Optimizer *optimizer = e.optimizer
-    cdef Block block
-    cdef Update update
-    cdef double loss = 0, mean = per_row(plan), scale = mean, total = e.total, counted
-    cdef long first = e.first, rows = e.rows, batch_size = e.batch_size, work = e.work, done = 0, n
-    cdef bint narrow, fine = True
-    cdef RowStep step       # by its address, or the compiler puts narrow_row_step in here after all
-    if first == 0 and not e.continued:
-        optimizer.largest_parameter = largest(e.parameters, e.n)
-        optimizer.largest_first = largest(optimizer.first, e.n_first)
-        if optimizer.kind == ADAGRAD:
-            optimizer.largest_second = largest(optimizer.second, e.n)
-    plan.padded_rows = plan.by_row
-    narrow = plan.padded_rows and is_narrow(plan)
-    step = narrow_row_step if narrow else row_step
+    cdef double loss = 0, mean = per_row(plan), scale = mean, counted = 1
+    cdef long done = 0
+    plan.padded_rows = True
     if narrow:
-        load_narrow(plan, e.parameters, arena)
-    elif plan.padded_rows:
-        load_rows(plan, e.parameters, arena)
-    block = make_block(plan, pool, e.parameters, &data, arena)
+        load_narrow(plan, e.optimizer, e.parameters, e.arena)
+    else:
+        load_rows(plan, e.parameters, e.arena)
+    while e.first < e.rows:
+        if e.rates != NULL:
+            e.optimizer.lr = e.rates[e.first]
+        if e.masked:
+            counted = present_rows(plan, &e.data, e.first, 1)
+            scale = mean / counted if counted > 0 else 0
+        if narrow:
+            e.fine = narrow_step(plan, &e.data, e.arena, e.first, scale, e.optimizer, &e.late, e.first + 1 == e.rows, &loss)
+        else:
+            e.fine = online_step(plan, &e.data, e.arena, e.first, scale, e.optimizer, &loss)
+        if not e.fine:
+            break
+        e.total += loss * counted
+        e.first += 1
+        if had_enough(e, &done, 1, deadline):
+            break
+    if narrow:
+        store_narrow(plan, e.optimizer, e.arena, e.parameters)
+    else:
+        store_rows(plan, e.arena, e.parameters)
+    plan.padded_rows = False
+
+
+cdef void narrow_rows(Epoch *e, double deadline) noexcept nogil:
+    steps_of_one_row(e, deadline, True)
+
+
+cdef void online_rows(Epoch *e, double deadline) noexcept nogil:
+    steps_of_one_row(e, deadline, False)
+
+
+cdef void train_batches(Epoch *e, const Pool *pool, double deadline) noexcept nogil:
+    cdef Plan *plan = e.plan
+    cdef Data data = e.data
+    cdef Block block = make_block(plan, pool, e.parameters, &data, e.arena)
+    cdef Update update
+    cdef double loss = 0, mean = per_row(plan), counted
+    cdef long done = 0, n
     block.to_loss = block.to_delta = True
     block.gradient = e.gradient
-    update.optimizer = optimizer
+    update.optimizer = e.optimizer
     update.plan = plan
     update.parameters = e.parameters
     update.gradient = e.gradient
     update.n = e.n
     update.chunk = chunk_size(update.n)
-    while first < rows:
-        n = least(batch_size, rows - first)
+    while e.first < e.rows:
+        n = least(e.batch_size, e.rows - e.first)
         counted = n
+        block.scale = mean / n
         if e.rates != NULL:
-            optimizer.lr = e.rates[first // batch_size]
+            e.optimizer.lr = e.rates[e.first // e.batch_size]
         if e.masked:
-            counted = present_rows(plan, &data, first, n)
-            scale = mean / counted if counted > 0 else 0
-        if plan.padded_rows:
-            fine = step(plan, &data, arena, first, scale, optimizer, &loss)
-        else:
-            block.scale = scale if e.masked else mean / n
-            fine = train_step(&block, &update, first, n, &loss)
-            plan.draw += fine and plan.drops
-        if not fine:
+            counted = present_rows(plan, &data, e.first, n)
+            block.scale = mean / counted if counted > 0 else 0
+        e.fine = train_step(&block, &update, e.first, n, &loss)
+        if not e.fine:
             break
-        total += loss * counted
-        first += n
-        done += n * work
-        if done > WORK_BETWEEN_LOOKS:
-            done = 0
-            if e.waiting[0] or seconds_now() > deadline:
-                break
-    e.first = first
-    e.total = total
-    e.fine = fine
-    if narrow:
-        store_narrow(plan, arena, e.parameters)
-    elif plan.padded_rows:
-        store_rows(plan, arena, e.parameters)
-    plan.padded_rows = False
+        plan.draw += plan.drops
+        e.total += loss * counted
+        e.first += n
+        if had_enough(e, &done, n, deadline):
+            break
+
+
+cdef void train_rows(Epoch *e, const Pool *pool, double deadline) noexcept nogil:
+    """Steps, until the epoch ends, a step is refused, the deadline is past or a reader waits."""
+    cdef Optimizer *optimizer = e.optimizer
+    if e.first == 0 and not e.continued:
+        optimizer.largest_parameter = largest(e.parameters, e.n)
+        optimizer.largest_first = largest(optimizer.first, e.n_first)
+        if optimizer.kind == ADAGRAD:
+            optimizer.largest_second = largest(optimizer.second, e.n)
+    if not e.plan.by_row:
+        train_batches(e, pool, deadline)
+    elif is_narrow(e.plan):
+        narrow_rows(e, deadline)
+    else:
+        online_rows(e, deadline)

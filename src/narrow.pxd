@@ -1,20 +1,30 @@
-# Training row by row where no layer is wider than a vector: every y, z and delta is one vector. W is kept both ways, as I
-# vectors of outputs and O vectors of inputs, so that neither W x nor W^T delta needs a sum across lanes; both copies get
-# the same updates, to the bit. On 2-3-1 a step takes three quarters of online.pxd's time (python bench 2-3-1).
+# Training row by row where no layer is wider than a vector: every y, z and delta is one vector, and what the next product
+# waits for goes there in a register. W is kept both ways, as I vectors of outputs and O vectors of inputs, so that neither
+# W x nor W^T delta needs a sum across lanes; both copies get the same updates, to the bit. On 2-3-1 a step takes half of
+# online.pxd's time (python bench 2-3-1).
 
-from clock cimport start, lap, GATHER, FORWARD, LOSS, INPUT_GRADIENT, UPDATE
-from simd cimport (real, vec, VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_abs, v_sum, v_largest,
-                   v_where_first)
+from clock cimport start, lap, FORWARD, LOSS, INPUT_GRADIENT, UPDATE
+from simd cimport (real, vec, VL, MAX_VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_abs, v_sum,
+                   v_largest, v_where_first, v_all_less)
 from plan cimport Layer, Plan
-from forward cimport layer_input
-from losses cimport loss_and_delta
-from activations cimport apply_h
-from backward cimport through_activation
+from forward cimport activation_of
+from losses cimport slope as loss_slope, value
+from activations cimport h, slope, softmax, softmax_slope
 from optimizers cimport Optimizer
-from names cimport IDENTITY, SOFTMAX
-from data cimport Data, take_inputs, take_targets
+from names cimport CLASS_HINGE, CROSS_ENTROPY, GIVEN_DELTA, SOFTMAX
+from data cimport Data, take_targets
 from step cimport advance_plain
-from activations cimport softmax
+from libc.math cimport isfinite
+
+cdef enum:
+    CALM = 100000000        # what a lane may hold without a closer look, in narrow_advance
+
+
+cdef struct Late:           # rows of a net with one output whose losses are computed together, one in a lane
+    long n
+    real[MAX_VL] z
+    real[MAX_VL] targets
+    real[MAX_VL] scales
 
 
 cdef inline bint is_narrow(const Plan *plan) noexcept nogil:
@@ -27,11 +37,13 @@ cdef inline bint is_narrow(const Plan *plan) noexcept nogil:
     return True
 
 
-cdef inline void load_narrow(const Plan *plan, const real *parameters, real *arena) noexcept nogil:
+cdef inline void load_narrow(const Plan *plan, const Optimizer *optimizer, const real *parameters, real *arena) noexcept nogil:
+    """W both ways, b, and in the place of plan.delta the largest |w|, which narrow_update keeps lane by lane."""
     cdef const Layer *layer
     cdef real *columns
     cdef long i, o
     cdef int l
+    v_store(arena + plan.delta, v_splat(<real>optimizer.largest_parameter))
     for l in range(plan.n_layers):
         layer = &plan.layers[l]
         columns = arena + layer.rows
@@ -46,10 +58,11 @@ cdef inline void load_narrow(const Plan *plan, const real *parameters, real *are
                 v_load_first(parameters + layer.bias, layer.outputs if layer.bias >= 0 else 0))
 
 
-cdef inline void store_narrow(const Plan *plan, const real *arena, real *parameters) noexcept nogil:
+cdef inline void store_narrow(const Plan *plan, Optimizer *optimizer, const real *arena, real *parameters) noexcept nogil:
     cdef const Layer *layer
     cdef long i, o
     cdef int l
+    optimizer.largest_parameter = v_largest(v_load(arena + plan.delta))
     for l in range(plan.n_layers):
         layer = &plan.layers[l]
         for o in range(layer.outputs):
@@ -59,34 +72,77 @@ cdef inline void store_narrow(const Plan *plan, const real *arena, real *paramet
                 parameters[layer.bias + o] = arena[layer.bias_lanes + o]
 
 
-cdef inline void narrow_forward(const Layer *layer, int activation, const real *x, real *arena) noexcept nogil:
-    """z = h(W x + b)."""
-    cdef const real *columns = arena + layer.rows
-    cdef vec y = v_load(arena + layer.bias_lanes)
-    cdef long i
-    for i in range(layer.inputs):
-        y = y + v_splat(x[i]) * v_load(columns + i * VL)
-    v_store(arena + layer.y, y)
+cdef inline vec narrow_product(const real *columns, const real *x, long n, vec y) noexcept nogil:
+    """y + the columns times the numbers of x, by two sums that need not wait for each other."""
+    cdef vec odd = v_zero()
+    cdef long k
+    for k in range(n // 2):
+        y = y + v_splat(x[2 * k]) * v_load(columns + 2 * k * VL)
+        odd = odd + v_splat(x[2 * k + 1]) * v_load(columns + (2 * k + 1) * VL)
+    if n % 2:
+        y = y + v_splat(x[n - 1]) * v_load(columns + (n - 1) * VL)
+    return y + odd
+
+
+cdef inline vec narrow_forward(const Layer *layer, int activation, const real *x, real *arena) noexcept nogil:
+    """z = h(W x + b), kept in the arena as well, and y where h' needs it."""
+    cdef vec y = narrow_product(arena + layer.rows, x, layer.inputs, v_load(arena + layer.bias_lanes)), z
     if activation == SOFTMAX:
-        softmax(arena + layer.y, arena + layer.z, VL, 1, layer.outputs)
-    else:
-        apply_h(activation, arena + layer.y, arena + layer.z, 1)
+        v_store(arena + layer.z, y)
+        softmax(arena + layer.z, arena + layer.z, VL, 1, layer.outputs)
+        return v_load(arena + layer.z)
+    z = h(activation, y)
+    if layer.y != layer.z:
+        v_store(arena + layer.y, y)
+    v_store(arena + layer.z, z)
+    return z
 
 
-cdef inline vec narrow_input_gradient(const Layer *layer, const real *arena) noexcept nogil:
-    """dL/dx = W^T dL/dy."""
-    cdef const real *rows = arena + layer.rows + layer.inputs * VL
-    cdef vec dx = v_zero()
-    cdef long o
-    for o in range(layer.outputs):
-        dx = dx + v_splat(arena[layer.delta + o]) * v_load(rows + o * VL)
-    return dx
+cdef inline vec narrow_slope(const Layer *layer, const real *arena, vec dz) noexcept nogil:
+    """dL/dy = (dz/dy)^T dL/dz."""
+    cdef real[MAX_VL] delta
+    if layer.activation == SOFTMAX:
+        v_store(delta, dz)
+        softmax_slope(arena + layer.z, delta, VL, 1, layer.outputs)
+        return v_load(delta)
+    return dz * slope(layer.activation, v_load(arena + layer.y), v_load(arena + layer.z))
 
 
-cdef inline vec narrow_update(const Layer *layer, const Optimizer *o, const real *x, bint both_ways, real *arena,
+cdef inline vec narrow_loss(const Plan *plan, const Data *data, real *arena, long row, double scale, vec z, Late *late,
+                            bint last, double *loss) noexcept nogil:
+    """dL/dz of the last layer, or dL/dy where the loss is from logits; `loss` gets the scaled losses that are known now.
+
+    A net with one output tells them a vector of rows at a time, and with the last row.
+    """
+    cdef const Layer *layer = &plan.layers[plan.n_layers - 1]
+    cdef long r = data.order[row] if data.order != NULL else row, lanes = layer.outputs
+    cdef real weight = <real>(scale * data.weights[r]) if data.weights != NULL else <real>scale
+    cdef vec d, t, scales = v_splat(weight), p = v_splat(plan.loss_parameter)
+    if plan.masked_loss != NULL or plan.loss == CROSS_ENTROPY or plan.loss == CLASS_HINGE or plan.loss == GIVEN_DELTA:
+        take_targets(plan, data, arena, row, 0, 1, scale)
+        loss[0] = plan.loss_and_delta(plan, arena, 0, 1, arena + layer.delta)
+        return v_load(arena + layer.delta)
+    t = v_load_first(data.targets + r * layer.outputs, layer.outputs)
+    d = scales * loss_slope(plan.loss, z, t, p)
+    if lanes == 1 and v_all_less(z * z + t * t, v_splat(CALM)):     # so the loss is finite, if the slope is
+        late.z[late.n] = arena[layer.z]
+        late.targets[late.n] = data.targets[r]
+        late.scales[late.n] = weight
+        late.n += 1
+        lanes = late.n
+        if lanes < VL and not last:
+            loss[0] = 0
+            return d
+        late.n = 0
+        z, t, scales = v_load(late.z), v_load(late.targets), v_load(late.scales)
+    loss[0] = v_sum(v_where_first(lanes, scales * value(plan.loss, z, t, p), v_zero()))
+    return d
+
+
+cdef inline vec narrow_update(const Layer *layer, const Optimizer *o, const real *x, vec x_all, bint both_ways, real *arena,
                               vec largest) noexcept nogil:
     """W <- W - lr (delta x^T + decay W), b <- b - lr (delta + decay b). Returns the running max |w|."""
-    cdef vec step = v_splat(<real>o.lr) * v_load(arena + layer.delta), x_all = v_load(x), w
+    cdef vec step = v_splat(<real>o.lr) * v_load(arena + layer.delta), w
     cdef vec keep = v_splat(<real>(1 - o.lr * o.weight_decay))
     cdef real *columns = arena + layer.rows
     cdef real *rows = columns + layer.inputs * VL
@@ -105,41 +161,58 @@ cdef inline vec narrow_update(const Layer *layer, const Optimizer *o, const real
     return largest
 
 
+cdef inline bint narrow_advance(Optimizer *o, vec largest, vec deltas, vec inputs, double loss) noexcept nogil:
+    """advance_plain, for the squares of all deltas and inputs: calm lanes are soon seen to be within its bounds.
+
+    The norm of the gradient is at most half the sum of all lanes of both.
+    """
+    cdef vec calm = v_splat(CALM)
+    if v_all_less(deltas + inputs, calm) and v_all_less(largest, calm) and isfinite(loss):
+        if o.lr * (1 + o.weight_decay) < CALM:
+            o.steps += 1
+            return True
+    o.largest_parameter = v_largest(largest)
+    return advance_plain(o, <double>v_sum(deltas) * v_sum(inputs), loss)
+
+
 cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
-                             double *loss) noexcept nogil:
+                             Late *late, bint last_row, double *loss) noexcept nogil:
     """online_step for narrow nets."""
     cdef int l, last = plan.n_layers - 1
     cdef const Layer *layer
-    cdef vec largest = v_zero(), deltas = v_zero(), inputs = v_splat(1), x, d
+    cdef const real *first = data.x + (data.order[row] if data.order != NULL else row) * plan.layers[0].inputs
+    cdef const real *x = first
+    cdef vec largest = v_load(arena + plan.delta), deltas = v_zero(), inputs = v_splat(1), d
+    cdef vec x_first = v_load_first(first, plan.layers[0].inputs), z = x_first
     start(plan.clock)
-    take_inputs(plan, data, arena, row, 0, 1)
-    take_targets(plan, data, arena, row, 0, 1, scale)
-    lap(plan.clock, GATHER)
     for l in range(plan.n_layers):
         layer = &plan.layers[l]
-        x = v_load(layer_input(plan, arena, l))
-        inputs = inputs + x * x             # lanes past the width as well: this is a bound
-        narrow_forward(layer, IDENTITY if l == last and plan.from_logits else layer.activation,
-                       layer_input(plan, arena, l), arena)
+        inputs = inputs + z * z             # lanes past the width as well: this is a bound
+        z = narrow_forward(layer, activation_of(plan, l, plan.from_logits), x, arena)
+        x = arena + layer.z
     lap(plan.clock, FORWARD)
-    layer = &plan.layers[last]
-    loss[0] = loss_and_delta(plan, arena, 0, 1, arena + layer.delta)
+    d = narrow_loss(plan, data, arena, row, scale, z, late, last_row, loss)
     lap(plan.clock, LOSS)
+    layer = &plan.layers[last]
     if not plan.from_logits:
-        through_activation(plan, layer, arena, arena + layer.delta, 0, 1)
+        d = narrow_slope(layer, arena, d)
+    d = v_where_first(layer.outputs, d, v_zero())   # further down the lanes past the width are 0, for W's are
     for l in range(last, -1, -1):
         layer = &plan.layers[l]
-        d = v_where_first(layer.outputs, v_load(arena + layer.delta), v_zero())
         v_store(arena + layer.delta, d)
         deltas = deltas + d * d
         if l > 0:
-            v_store(arena + plan.layers[l - 1].delta, narrow_input_gradient(layer, arena))
-            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)
+            d = narrow_product(arena + layer.rows + layer.inputs * VL, arena + layer.delta, layer.outputs, v_zero())
+            d = narrow_slope(&plan.layers[l - 1], arena, d)
     lap(plan.clock, INPUT_GRADIENT)
-    if not advance_plain(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):
+    if not narrow_advance(o, largest, deltas, inputs, loss[0]):
         return False
-    for l in range(plan.n_layers):
-        largest = narrow_update(&plan.layers[l], o, layer_input(plan, arena, l), l > 0, arena, largest)
-    o.largest_parameter = v_largest(largest)
+    largest = narrow_update(&plan.layers[0], o, first, x_first, False, arena, v_zero())
+    for l in range(1, plan.n_layers):
+        layer = &plan.layers[l]
+        x = arena + plan.layers[l - 1].z
+        z = v_where_first(layer.inputs, v_load(x), v_zero())
+        largest = narrow_update(layer, o, x, z, True, arena, largest)
+    v_store(arena + plan.delta, largest)
     lap(plan.clock, UPDATE)
     return True

@@ -5,7 +5,6 @@ from simd cimport real, vec, VL, v_load, v_load_first, v_store, v_splat, v_zero,
 from names cimport SGD
 from plan cimport Layer, Plan, least, panels
 from forward cimport forward, layer_input
-from losses cimport loss_and_delta
 from backward cimport few_rows_input_gradient, through_activation
 from optimizers cimport Optimizer
 from row cimport clear_tail
@@ -98,7 +97,7 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
     lap(plan.clock, GATHER)
     forward(plan, NULL, arena, 0, 1, True, plan.from_logits)
     lap(plan.clock, FORWARD)
-    loss[0] = loss_and_delta(plan, arena, 0, 1, delta)
+    loss[0] = plan.loss_and_delta(plan, arena, 0, 1, delta)
     lap(plan.clock, LOSS)
     if not plan.from_logits:
         through_activation(plan, &plan.layers[last], arena, delta, 0, 1)

@@ -74,6 +74,7 @@ cdef struct Plan:
     int loss
     int from_logits     # the loss is computed from y of the last layer, delta is dL/dy
     real loss_parameter
+    LossOfRows loss_and_delta
     LossOfRows masked_loss      # where targets may be missing, else NULL
     long n_parameters
     long block_rows     # B

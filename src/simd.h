@@ -131,6 +131,24 @@ FASTBP_INLINE vec v_where_less(vec a, vec b, vec then, vec otherwise)
 #endif
 }
 
+/* Whether a < b in every lane; not where one of them is NaN. */
+FASTBP_INLINE int v_all_less(vec a, vec b)
+{
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff;
+#elif VECTOR_BYTES == 64
+    return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ) == 0xff;
+#elif defined(MM)
+    return MM(movemask)((vec)(a < b)) == (1 << VL) - 1;
+#else
+    const ivec less = a < b;
+    whole all = -1;
+    for (int i = 0; i < VL; i++)
+        all &= less[i];
+    return all != 0;
+#endif
+}
+
 /* `then` in lanes 0 .. n-1, `otherwise` in the others. */
 FASTBP_INLINE vec v_where_first(long n, vec then, vec otherwise)
 {

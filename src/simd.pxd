@@ -21,6 +21,7 @@ cdef extern from "simd.h" nogil:
     vec v_copysign(vec magnitude, vec sign)
     vec v_sqrt(vec a)
     vec v_where_less(vec a, vec b, vec then, vec otherwise)    # a < b ? then : otherwise, lane by lane
+    bint v_all_less(vec a, vec b)
     vec v_where_first(long n, vec then, vec otherwise)         # then in lanes 0 .. n-1
     real v_sum(vec a)
     real v_largest(vec a)
