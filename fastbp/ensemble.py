@@ -99,9 +99,12 @@ class Ensemble:
         threads = checks.threads("threads", threads)
         self.threads = net.threads if threads is None else threads
         self._members = [
-            Network([net.n_inputs, *net.layers], loss=net.objective, dtype=net.dtype, seed=seed, threads=net.threads)
+            Network(
+                [net.n_inputs, *net.layers], loss=net.objective, dtype=net.dtype, seed=seed, threads=net.threads,
+                missing_targets=net.missing_targets,
+            )
             for seed in self.seeds
-        ]
+        ]  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._members)
@@ -147,7 +150,7 @@ class Ensemble:
         y: ArrayLike,
         *,
         epochs: int = 10,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: "Optimizer | None" = None,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         metrics: Any = None,

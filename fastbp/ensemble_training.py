@@ -92,14 +92,15 @@ class Job:
     def __init__(self, ensemble, X, y, epochs, batch_size, optimizer, shuffle, verbose):
         net = ensemble[0]
         self.epochs = checks.positive_int("epochs", epochs)
-        self.batch_size = checks.positive_int("batch_size", batch_size)
+        if batch_size is not None:
+            batch_size = checks.positive_int("batch_size", batch_size)
         self.shuffle = checks.boolean("shuffle", shuffle)
         self.verbose = checks.choice("verbose", verbose, ("auto", 0, 1, True, False))
         self.optimizers, self.fresh = optimizers_of(ensemble, optimizer)
         self.in_lanes = runs_in_lanes(ensemble, self.optimizers)
         self.X = data.inputs(X, net.n_inputs, net.dtype)
         self.rows = len(self.X)
-        self.batch_size = optimizers.rows_of_batch(self.optimizers[0], self.batch_size, self.rows)
+        self.batch_size = optimizers.rows_of_batch(self.optimizers[0], batch_size, self.rows)
         self.steps = -(-self.rows // self.batch_size)
         last = self.rows - (self.steps - 1) * self.batch_size
         chain.refuse_one_row(net.layers, last, f"batch_size: the last of {self.rows} rows")

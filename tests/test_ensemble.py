@@ -49,7 +49,10 @@ def rows_of(net, n=45, seed=0):
 
 def alone(net, seed, *data, **fit):
     """The network of that seed trained by itself."""
-    twin = fb.Network([net.n_inputs, *net.layers], loss=net.objective, dtype=net.dtype, seed=seed, threads=1)
+    twin = fb.Network(
+        [net.n_inputs, *net.layers], loss=net.objective, dtype=net.dtype, seed=seed, threads=1,
+        missing_targets=net.missing_targets,
+    )  # fmt: skip
     twin.fit(*data, verbose=0, **fit)
     return twin
 
@@ -344,13 +347,29 @@ def test_what_lanes_do_not_know_is_refused_there_and_auto_takes_threads(optimize
     assert ensemble[5].params.tobytes() == twin.params.tobytes()
 
 
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_missing_targets_are_left_out_as_by_a_network_alone(bootstrap):
+    net = template(missing_targets="mask")
+    X, y = rows_of(net)
+    y[np.random.default_rng(1).random(y.shape) < 0.4] = np.nan
+    ensemble = fb.Ensemble(net, 3, bootstrap=bootstrap)
+    fit = {"epochs": 3, "batch_size": 8, "validation_data": (X, y)}
+    ensemble.fit(X, y, verbose=0, **fit)
+    for i, member in enumerate(ensemble):
+        weights = ensemble.multiplicities(len(X))[i] if bootstrap else None
+        twin = alone(net, 20 + i, X, y, sample_weight=weights, **fit)
+        assert member.missing_targets == "mask" and member.params.tobytes() == twin.params.tobytes(), i
+        for name in ("loss", "val_loss", "val_r2"):
+            assert member.history.history[name] == twin.history.history[name], (i, name)
+
+
 def test_rprop_takes_all_rows_at_once():
     net = template()
     X, y = rows_of(net)
     ensemble = fb.Ensemble(net, 2)
     with pytest.raises(ValueError, match="batch_size: expected None or all 45 rows"):
-        ensemble.fit(X, y, optimizer=fb.Rprop(), verbose=0)
-    ensemble.fit(X, y, epochs=3, batch_size=45, optimizer=fb.Rprop(), verbose=0)
+        ensemble.fit(X, y, batch_size=32, optimizer=fb.Rprop(), verbose=0)
+    ensemble.fit(X, y, epochs=3, optimizer=fb.Rprop(), verbose=0)
     twin = alone(net, 21, X, y, epochs=3, batch_size=45, optimizer=fb.Rprop())
     assert ensemble[1].params.tobytes() == twin.params.tobytes()
 
