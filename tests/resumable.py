@@ -59,7 +59,7 @@ class Case:
         self.again = {} if weights is None else {"sample_weight": weights}
         if stop:
             self.again |= {"validation_data": numbers(50, seed=5), "metrics": ["accuracy"]}
-        self.options = {"epochs": epochs, "batch_size": batch_size, **options}
+        self.options = {"epochs": epochs, "batch_size": None if source == "batches" else batch_size, **options}
 
     def callbacks(self, *checkpoints):
         return [*checkpoints, *([fb.EarlyStopping(patience=1)] if self.stop else [])]
