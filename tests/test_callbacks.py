@@ -143,10 +143,26 @@ def test_checkpoint_of_the_best_epochs_only(tmp_path):
     assert saved == [1, 2, 2, 2, 5, 5, 5]
 
 
-def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [("missing/net", FileNotFoundError), ("folder", IsADirectoryError), ("file/net", NotADirectoryError)],
+)
+def test_a_checkpoint_that_has_no_place_is_refused_before_training(place, error, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
     net = make()
-    with pytest.raises(OSError, match="missing"):
-        fit(net, 3, fb.Checkpoint(tmp_path / "missing" / "net"))
+    before = snapshot(net)
+    with pytest.raises(error) as raised:
+        fit(net, 3, fb.Checkpoint(tmp_path / place))
+    assert raised.value.filename == str(tmp_path / place)
+    assert snapshot(net) == before
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path):
+    (tmp_path / "gone").mkdir()
+    net = make()
+    with pytest.raises(FileNotFoundError, match="gone"):
+        fit(net, 3, [fb.Checkpoint(tmp_path / "gone" / "net"), lambda *_: (tmp_path / "gone").rmdir()])
     assert len(net.history.epochs) == 1
     fit(net, 1)
 
