@@ -276,7 +276,7 @@ class Warmup(Schedule):
 class Plateau(Schedule):
     """lr, times `factor` whenever a number of the history has not become better for `patience` epochs.
 
-    Acts between epochs, and is worked out anew from the whole list each time: it remembers nothing. As torch's
+    Acts between epochs, and follows from the whole list: as a value it remembers nothing. As torch's
     ReduceLROnPlateau with threshold_mode="abs" and eps=0, whose `patience` is one less.
 
     Parameters
@@ -334,23 +334,49 @@ class Plateau(Schedule):
         checks.choice("mode", self.mode, MODES)
 
     def rates(self, t, epochs, history):
-        larger = self.mode == "max" or self.mode == "auto" and metrics.larger_is_better(self.monitor)
-        sign = -1.0 if larger else 1.0
-        rate, best, waited, cooling = self.lr, math.inf, 0, 0
-        for value in history.get(self.monitor, ()):
-            if sign * value < best - self.min_delta:  # NaN is no new best
-                best, waited = sign * value, 0
-            elif cooling == 0:
-                waited += 1
-            cooling = max(0, cooling - 1)
-            if waited >= self.patience:
-                rate, waited, cooling = min(rate, max(rate * self.factor, self.min_lr)), 0, self.cooldown
-        return np.full(len(t), rate)
+        return Reductions(self).rates(t, epochs, history)
 
     def begin(self, names):
         if self.monitor not in names:
             hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
             raise ValueError(f"monitor: expected one of {', '.join(names)}, got {self.monitor!r}{hint}")
+
+
+class Reductions(Schedule):
+    """What a Plateau makes of a list that grows: the rates of Plateau.rates, without reading what was read before."""
+
+    def __init__(self, plateau):
+        self.plateau = plateau
+        larger = plateau.mode == "max" or plateau.mode == "auto" and metrics.larger_is_better(plateau.monitor)
+        self.sign = -1.0 if larger else 1.0
+        self.rate, self.best, self.waited, self.cooling, self.seen = plateau.lr, math.inf, 0, 0, 0
+
+    def rates(self, t, epochs, history):
+        values = history.get(self.plateau.monitor, ())
+        for k in range(self.seen, len(values)):
+            self.take(self.sign * values[k])
+        self.seen = len(values)
+        return np.full(len(t), self.rate)
+
+    def take(self, value):
+        plateau = self.plateau
+        if value < self.best - plateau.min_delta:  # NaN is no new best
+            self.best, self.waited = value, 0
+        elif self.cooling == 0:
+            self.waited += 1
+        self.cooling = max(0, self.cooling - 1)
+        if self.waited >= plateau.patience:
+            self.rate = min(self.rate, max(self.rate * plateau.factor, plateau.min_lr))
+            self.waited, self.cooling = 0, plateau.cooldown
+
+
+def of_one_training(lr):
+    """A schedule with the same rates, which may remember the history: it is asked about the growing lists of one."""
+    if isinstance(lr, Plateau):
+        return Reductions(lr)
+    if isinstance(lr, Warmup):
+        return replace(lr, lr=of_one_training(lr.lr))
+    return lr
 
 
 LearningRate: TypeAlias = float | Schedule | Callable[[int], float]

@@ -281,6 +281,35 @@ def test_plateau_goes_by_the_validation_data():
     assert history["lr"] == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125]
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_plateau_reads_each_entry_of_the_history_once(warm):
+    """A long training of a tiny net would otherwise spend its time there: epochs times epochs."""
+
+    class Counting(list):
+        reads = 0
+
+        def __getitem__(self, k):
+            Counting.reads += 1
+            return super().__getitem__(k)
+
+        def __iter__(self):
+            Counting.reads += len(self)
+            return super().__iter__()
+
+    def count(net, history):
+        if len(history.epochs) == 1:
+            history.history["loss"] = Counting(history.history["loss"])
+
+    net, epochs = make(), 50
+    plateau = fb.Plateau(0.1, "loss", patience=1, factor=0.5, min_delta=0.05)
+    lr = fb.Warmup(plateau, epochs=0.1) if warm else plateau
+    history = net.fit(X, Y, epochs=epochs, optimizer=fb.SGD(lr), callbacks=count, verbose=0).history
+    assert Counting.reads == epochs - 1
+    losses = list(history["loss"])
+    assert history["lr"] == [plateau.rates(np.zeros(1), epochs, {"loss": losses[:k]})[0] for k in range(epochs)]
+    assert len(set(history["lr"])) > 2
+
+
 def test_batches_take_their_rates_too():
     batches = [(X[k : k + 8], Y[k : k + 8]) for k in range(0, 50, 8)]
     whole, listed = make(), make()
