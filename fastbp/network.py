@@ -630,12 +630,13 @@ class Network:
             As in :meth:`fit`, but that a piece alone does not tell what is balanced.
         optimizer : SGD, Adam, ..., optional
             Starts fresh unless it equals the present one, so that it may be named in each call. None continues the
-            present one. Its learning rate is a number: pieces do not tell a schedule what time it is.
+            present one. To a schedule in the place of `lr` each piece is an epoch, counted from the optimiser's
+            beginning; one that wants to know the end of the training, or a history, is an error.
 
         Returns
         -------
         Network
-            This one. ``net.history`` is that of the pass.
+            This one. ``net.history`` is that of the pass, whose number goes on from call to call.
 
         Raises
         ------
@@ -654,12 +655,13 @@ class Network:
         """
         if type(optimizer) is type(self.optimizer) and optimizer == self.optimizer:
             optimizer = None
-        schedules.refuse_in_pieces(self.optimizer if optimizer is None else optimizer)
+        schedules.check_in_pieces(getattr(optimizer or self.optimizer, "lr", 0.0))
         if class_weight is not None and not isinstance(class_weight, Mapping):
             raise TypeError(f"class_weight: expected a dict or None, got {checks.described(class_weight)}")
+        done = self.history.epochs.stop - 1 if optimizer is None and self.history is not None else 0
         training.fit(
-            self, X, y, batch_size=batch_size, optimizer=optimizer, sample_weight=sample_weight,
-            class_weight=class_weight, shuffle=shuffle,
+            self, X, y, epochs=done + 1, initial_epoch=done, batch_size=batch_size, optimizer=optimizer,
+            sample_weight=sample_weight, class_weight=class_weight, shuffle=shuffle, endless=True,
         )  # fmt: skip
         return self
 

@@ -22,8 +22,8 @@ class Rates:
     ----------
     net : Network
         Its optimiser's schedule is asked when an epoch begins, about its history.
-    epochs : int
-        The number of the training's last epoch, counted from 1.
+    epochs : float
+        The number of the training's last epoch, counted from 1; infinite where nobody knows.
     """
 
     def __init__(self, net, epochs):

@@ -43,7 +43,7 @@ class Schedule:
             When each step begins, in epochs. One number, the epoch's, where nobody knows how many steps it will have;
             of more than 4096 steps every second one, or third, ..., whose rate those after it share.
         epochs : float
-            At which t the training ends.
+            At which t the training ends; infinite in `partial_fit`.
         history : mapping of str to list
             What `History.history` holds so far.
 
@@ -389,11 +389,15 @@ def checked(lr):
     return lr if callable(lr) or isinstance(lr, Schedule) else checks.number("lr", lr, at_least=0)
 
 
-def refuse_in_pieces(optimizer):
-    """For `partial_fit`, in which there is no time to go by."""
-    if with_number(optimizer) is not optimizer:
-        came = checks.SHORT.repr(optimizer.lr)
-        raise ValueError(f"optimizer: expected a number as lr in partial_fit, got {came}; fit takes schedules")
+def check_in_pieces(lr):
+    """Refuses what asks for more than the time: `partial_fit` knows no end of the training, and keeps no history."""
+    if isinstance(lr, Plateau):
+        raise ValueError(f"optimizer: expected no Plateau in partial_fit, which keeps no history to go by, got lr={lr}")
+    if isinstance(lr, (Cosine, OneCycle)) and lr.epochs is None:
+        end = "partial_fit, which knows no end of the training"
+        raise ValueError(f"optimizer: expected {type(lr).__name__}(..., epochs=...) in {end}, got lr={lr}")
+    if isinstance(lr, Warmup):
+        check_in_pieces(lr.lr)
 
 
 def with_number(optimizer, lr=0.0):
