@@ -198,6 +198,7 @@ class Ensemble:
         job = ensemble_training.Job(self, X, y, epochs, batch_size, optimizer, shuffle, verbose)
         job.weigh(self, sample_weight, class_weight)
         job.validate_with(self[0], validation_data, metrics)
+        job.check_schedules()
         with contextlib.ExitStack() as held:
             for member in self._members:
                 held.enter_context(training.being_fitted(member))

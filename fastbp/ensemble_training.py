@@ -137,6 +137,12 @@ class Job:
         y = data.targets(y, len(X), net.n_outputs, net.objective, net.dtype, y_name, net.missing_targets)
         self.validation = X, y, metrics.resolve(asked, net)
 
+    def check_schedules(self):
+        """Refuses one that goes by what the histories will not have."""
+        of_validation = ("val_loss", *(f"val_{name}" for name, _ in self.validation[2])) if self.validation else ()
+        for optimizer in self.optimizers:
+            rates.begin(optimizer, ("loss", "lr", *of_validation, "seconds"))
+
     def orders(self, members):
         """A new order of rows for each member, from its own generator, in memory that is used again."""
         if self._orders is None or len(self._orders) < len(members):

@@ -513,6 +513,7 @@ BAD_FITS = {
     r"validation_data\[0\]: expected shape": {"validation_data": (np.zeros((2, 2)), np.zeros((2, 2)))},
     "validation_data: expected a pair": {"validation_data": 3},
     "metrics: expected None without validation data": {"metrics": ["r2"]},
+    "monitor: expected one of loss, lr, seconds, got 'val_loss'": {"optimizer": fb.SGD(fb.Plateau(0.1))},
 }
 
 
