@@ -58,6 +58,8 @@ def as_numbers(value, name):
     array = value if type(value) is np.ndarray else as_array(value, name)
     if array.dtype.kind not in "biuf":
         came = checks.described(value) if array.dtype.kind == "O" else f"dtype {array.dtype}"
+        if array.dtype.kind == "O" and array.ndim and array is not value:
+            came += ", which NumPy makes an array of objects"
         raise TypeError(f"{name}: expected an array of real numbers, got {came}")
     return array
 

@@ -255,6 +255,8 @@ class Warmup(Schedule):
     start_factor: float = 0.0
 
     def __post_init__(self) -> None:
+        if callable(self.lr):
+            raise TypeError(f"lr: expected a number or a Schedule in Warmup, got {checks.described(self.lr)}")
         if not isinstance(self.lr, Schedule):
             store_number(self, "lr", at_least=0)
         store_number(self, "epochs", above=0)
@@ -337,9 +339,7 @@ class Plateau(Schedule):
         return Reductions(self).rates(t, epochs, history)
 
     def begin(self, names):
-        if self.monitor not in names:
-            hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
-            raise ValueError(f"monitor: expected one of {', '.join(names)}, got {self.monitor!r}{hint}")
+        metrics.check_monitor(self.monitor, names)
 
 
 class Reductions(Schedule):

@@ -49,11 +49,11 @@ def fit(
         raise ValueError(f"validation_split: expected 0 beside validation_data, got {split:g}")
     kept = resumed is not None or any(isinstance(callback, Checkpoint) and callback.resumable for callback in callbacks)
     if y is None:
+        check_iterable(X, epochs - (initial_epoch if resumed is None else resumed.position.epoch))
         refuse_beside_iterable(sample_weight, class_weight, split)
         if isinstance(optimizer or net.optimizer, FullBatch):
             kind = type(optimizer or net.optimizer).__name__
             raise ValueError(f"y: expected targets with {kind}, which takes no batches, got None")
-        check_iterable(X, epochs - (initial_epoch if resumed is None else resumed.position.epoch))
         source = Batches(net, X)
         prints = {"X": fingerprint.of_batches(X)} if kept else {}
     else:
@@ -326,7 +326,8 @@ def refuse_full_batch(net, optimizer, kept):
         raise ValueError(f"optimizer: expected a network with missing_targets='raise' for {kind}, got 'mask'")
     for k, layer in enumerate(net.layers):
         if isinstance(layer, (Dropout, BatchNorm)):
-            raise TypeError(f"optimizer: expected a network without Dropout and BatchNorm for {kind}, got layers[{k}]")
+            came = f"{layer} as net.layers[{k}]"
+            raise TypeError(f"optimizer: expected a network without Dropout and BatchNorm for {kind}, got {came}")
 
 
 def source_of(net, X, targets, weights, batch_size, shuffle):

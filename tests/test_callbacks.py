@@ -209,6 +209,8 @@ def test_an_error_at_the_beginning_leaves_everything_as_it_was():
             ValueError, match="^monitor: expected one of loss, lr, val_loss, val_accuracy, seconds, got"
         ):
             fit(net, 1, callback, optimizer=fb.SGD(0.1))
+    with pytest.raises(ValueError, match=r"^monitor: .*'val_acuracy' \(did you mean 'val_accuracy'\?\)$"):
+        fit(net, 1, fb.EarlyStopping("val_acuracy"))
     with pytest.raises(ValueError, match="^monitor: .*'val_loss'; give fit validation data"):
         fit(net, 1, fb.EarlyStopping(), validation_data=None)
     assert snapshot(net) == before

@@ -411,6 +411,12 @@ def test_bad_rates_are_refused_before_the_epoch(lr, kwargs, error, message):
     net.fit(X, Y, optimizer=fb.SGD(0.1), **RUN)  # and the network is as before
 
 
+def test_a_function_cannot_be_warmed_up():
+    for lr in (halved, fb.Cosine):
+        with pytest.raises(TypeError, match="^lr: expected a number or a Schedule in Warmup, got "):
+            fb.Warmup(lr)
+
+
 def test_rprop_has_no_rate_to_change():
     for lr in (fb.Cosine(0.1), lambda epoch: 0.1):
         with pytest.raises(TypeError, match="^lr: expected a number with Rprop"):
