@@ -168,7 +168,7 @@ class Ensemble:
             As in :meth:`Network.fit`, for each member; arrays are taken into memory.
         optimizer : Optimizer, optional
             Naming one starts every member's fresh, with the ensemble's `lr` and `weight_decay` where it has its own;
-            None continues each member's last one.
+            None continues each member's last one, and starts those without with ``Adam()``.
         on_divergence : {"raise", "return"}
             What to do at the end when members have diverged. Each of these keeps its last finite parameters and the
             history of its whole epochs; the others are trained to the end in any case.
