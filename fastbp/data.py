@@ -259,6 +259,18 @@ def sample_weights(weights, n_rows, dtype, name="sample_weight"):
     return ScaledWeights(weights, n_rows, dtype, name)[:]
 
 
+def unscaled_weights(weights, n_rows, dtype, name="sample_weight"):
+    """(n,), not negative, of the dtype: those of a batch of whose fellows nothing is known."""
+    array = as_numbers(weights, name)
+    if array.shape != (n_rows,):
+        raise ValueError(f"{name}: expected shape ({n_rows},), got {array.shape}")
+    ready = converted(array, dtype, name)
+    wrong = np.flatnonzero(ready < 0)
+    if wrong.size:
+        raise RowError(f"{name}: expected weights >= 0, got {ready[wrong[0]]:g}", int(wrong[0]))
+    return ready
+
+
 class ScaledWeights:
     """The weights of `sample_weights`, computed a slice at a time from an array that may be larger than memory."""
 

@@ -524,7 +524,7 @@ class Network:
 
     def fit(
         self,
-        X: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+        X: ArrayLike | Iterable[tuple[ArrayLike, ...]],
         y: ArrayLike | None = None,
         *,
         epochs: int = 10,
@@ -547,11 +547,12 @@ class Network:
         ----------
         X : array_like, shape (n, in), or iterable of batches
             Memory maps are read a window of 32 MB at a time, and shuffled in blocks of rows and within windows; `y` and
-            `sample_weight` may be such too. An iterable gives (X, y) pairs, a batch each, in its own order and sizes,
-            and is gone through once an epoch; a generator does for one epoch only. A window, and a batch of an
+            `sample_weight` may be such too. An iterable gives (X, y) pairs, or (X, y, sample_weight), a batch each,
+            in its own order and sizes, and is gone through once an epoch; a generator does for one epoch only. Its
+            weights are taken as they are, a batch's loss being ``sum(w l) / rows``. A window, and a batch of an
             iterable, is checked before its first step: an error leaves the steps of those before.
         y : array_like
-            Targets; None only where X is an iterable of pairs.
+            Targets; None only where X is an iterable of batches.
         epochs : int
             How many times to go through the data; with `initial_epoch` the number of the last epoch.
         batch_size : int, optional

@@ -71,7 +71,7 @@ class Run:
 
     def fit(
         self,
-        X: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+        X: ArrayLike | Iterable[tuple[ArrayLike, ...]],
         y: ArrayLike | None = None,
         *,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,

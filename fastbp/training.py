@@ -12,7 +12,7 @@ import numpy as np
 from . import chain, checks, class_weights, data, fingerprint, metrics, optimizers, progress, rates
 from .callbacks import Callback
 from .checkpoint import Checkpoint
-from .epochs import Arrays, Batches, Parts, Position, check_iterable, is_custom, train
+from .epochs import Arrays, Batches, Parts, Position, check_iterable, refuse_weights, train
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations
 from .history import History
@@ -261,9 +261,8 @@ class Validation:
 
 def door(net, X, y, sample_weight):
     """(X, targets, weights), converted but for what is read a window at a time."""
-    if sample_weight is not None and is_custom(net):
-        came = checks.described(sample_weight)
-        raise ValueError(f"sample_weight: expected None with a loss object of one's own, got {came}")
+    if sample_weight is not None:
+        refuse_weights(net, sample_weight)
     if data.is_streaming(X):
         X = data.as_numbers(X, "X")
         data.check_inputs(X, net.n_inputs)

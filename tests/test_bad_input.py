@@ -316,7 +316,7 @@ FITS = [
     (fit(class_weight=[1.0, 2.0]), TypeError, "class_weight: | a dict or 'balanced' & [1.0, 2.0]"),
     (fit(class_weight=np.ones(2)), TypeError, "class_weight: | a dict or 'balanced' & (2,)"),
     (fit(validation_data=(X, LABELS, LABELS)), TypeError, "validation_data: | (6, 3)"),
-    (lambda net: net.fit([(X, LABELS, LABELS)], verbose=0), TypeError, "X: | pairs & (6, 3)"),
+    (lambda net: net.fit([(X, LABELS, LABELS, LABELS)], verbose=0), TypeError, "X: | pairs & (6, 3)"),
     (lambda net: net.fit("abc", verbose=0), TypeError, "y: | abc"),
     (lambda net: net.fit(5, verbose=0), TypeError, "y: | 5"),
     (
@@ -590,7 +590,7 @@ def test_a_memory_map_of_the_wrong_kind_is_refused_at_the_door(tmp_path):
     ("batches", "error", "message"),
     [
         ([X], TypeError, "X: | pairs & (6, 3)"),
-        ([(X, LABELS, LABELS)], TypeError, "X: | pairs"),
+        ([(X, LABELS, LABELS, LABELS)], TypeError, "X: | pairs"),
         ([(X, LABELS[:2])], ValueError, "y: | 6 rows & batch 1 of epoch 1"),
         ([(X[:0], LABELS[:0])], ValueError, "X: | at least one row & batch 1"),
         ([("abc", LABELS)], TypeError, "X: | batch 1"),

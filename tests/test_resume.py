@@ -51,6 +51,7 @@ CASES = {
     "weighted memory map": {"source": "memory map", "weighted": True},
     "split memory map": {"source": "memory map", "validation_split": 0.25, "weighted": True},
     "batches": {"source": "batches"},
+    "weighted batches": {"source": "batches", "weighted": True},
     "loss object": {"source": "loss object"},
     "missing targets": {"source": "missing targets"},
     "schedule": {"optimizer": fb.Adam(fb.Warmup(fb.Cosine(0.02), epochs=1.5))},
