@@ -76,9 +76,7 @@ class Monitor:
         self.best = None
 
     def begin(self, names):
-        hint = "; give fit validation data" if self.name.startswith("val_") else ""
-        if self.name not in names:
-            raise ValueError(f"monitor: expected one of {', '.join(names)}, got {self.name!r}{hint}")
+        metrics.check_monitor(self.name, names)
         self.best = None
 
     def restore(self, state):

@@ -39,6 +39,9 @@ def resolve(layers, activation, output, loss, bias, init):
     common = {"bias": checks.boolean("bias", bias), "init": checked_init(init)}
     for k, name in zip(dense, names, strict=True):
         if not isinstance(given[k], Dense):
+            if not hasattr(type(given[k]), "__index__"):
+                came = checks.described(given[k])
+                raise TypeError(f"layers[{k + 1}]: expected an integer or a layer such as Dense(8), got {came}")
             units = checks.positive_int(f"layers[{k + 1}]", given[k])
             given[k] = Dense(units, name if following_activation(given, k) is None else "identity", **common)
     last = given[-1].activation
@@ -102,7 +105,7 @@ def refuse_one_row(layers, n, name):
     if n == 1:
         for k, layer in enumerate(layers):
             if isinstance(layer, BatchNorm):
-                why = f"for layers[{k + 1}] is a BatchNorm"
+                why = f"for net.layers[{k}] is a BatchNorm"
                 raise ValueError(f"{name}: expected at least 2 rows in training, {why}, got 1")
 
 

@@ -42,7 +42,7 @@ class Checkpoint(Callback):
     ValueError, TypeError
         Naming the argument; in `fit`, before training, if the history will have no such list.
     OSError
-        In `fit`, where the file cannot be written.
+        In `fit`, where the file cannot be written; before training, where its folder is not there or is read-only.
 
     Examples
     --------
@@ -104,9 +104,10 @@ class Checkpoint(Callback):
         return self.every_steps is not None or self.every_seconds is not None
 
     def begin(self, net: "Network", names: Sequence[str]) -> None:
-        self._saved = time.monotonic()
         if self._monitor is not None:
             self._monitor.begin(names)
+        saving.place_of(self.path)  # hours of training may lie before the first writing
+        self._saved = time.monotonic()
 
     def __call__(self, net: "Network", history: "History") -> None:
         if self.resumable:

@@ -9,7 +9,21 @@ import numpy as np
 
 from .cpus import MOST_THREADS
 
-SHORT = reprlib.Repr()
+
+class Short(reprlib.Repr):
+    """What stands in messages: one line."""
+
+    def repr_ndarray(self, array, level):
+        return f"<array of shape {array.shape}>"
+
+    def repr_instance(self, value, level):
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple) and shape:  # a table, or an array of another library
+            return f"<{type(value).__name__} of shape {tuple(shape)}>"
+        return super().repr_instance(value, level)
+
+
+SHORT = Short()
 SHORT.maxstring = SHORT.maxother = 60
 
 

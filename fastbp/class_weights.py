@@ -32,7 +32,9 @@ def row_weights(class_weight, targets, net):
     >>> row_weights({2: 4}, np.array([0, 0, 0, 2]), net).tolist()
     [0.25, 0.25, 0.25, 1.0]
     """
-    if not isinstance(class_weight, Mapping):
+    if not isinstance(class_weight, (str, Mapping)):
+        raise TypeError(f"class_weight: expected a dict or 'balanced', got {checks.described(class_weight)}")
+    if isinstance(class_weight, str):
         checks.choice("class_weight", class_weight, ("balanced",))
     classes, numbers = classes_of(targets, net)
     counts = np.bincount(numbers, minlength=len(classes))

@@ -58,6 +58,8 @@ def as_numbers(value, name):
     array = value if type(value) is np.ndarray else as_array(value, name)
     if array.dtype.kind not in "biuf":
         came = checks.described(value) if array.dtype.kind == "O" else f"dtype {array.dtype}"
+        if array.dtype.kind == "O" and array.ndim and array is not value:
+            came += ", which NumPy makes an array of objects"
         raise TypeError(f"{name}: expected an array of real numbers, got {came}")
     return array
 
@@ -255,6 +257,18 @@ RULES = {
 def sample_weights(weights, n_rows, dtype, name="sample_weight"):
     """(n,), not negative, not all zero, scaled to mean 1, of the dtype: sum(w l) / sum(w) is then sum(w l) / n."""
     return ScaledWeights(weights, n_rows, dtype, name)[:]
+
+
+def unscaled_weights(weights, n_rows, dtype, name="sample_weight"):
+    """(n,), not negative, of the dtype: those of a batch of whose fellows nothing is known."""
+    array = as_numbers(weights, name)
+    if array.shape != (n_rows,):
+        raise ValueError(f"{name}: expected shape ({n_rows},), got {array.shape}")
+    ready = converted(array, dtype, name)
+    wrong = np.flatnonzero(ready < 0)
+    if wrong.size:
+        raise RowError(f"{name}: expected weights >= 0, got {ready[wrong[0]]:g}", int(wrong[0]))
+    return ready
 
 
 class ScaledWeights:

@@ -6,12 +6,13 @@ import numpy as np
 
 from . import chain as chain_
 from . import checks, layers, losses, optimizers, schedules
+from .history import History
 from .version import __version__
 
 KIND, VERSION = "fastbp.Network", 2
 KEYS_OF_1 = set("kind version fastbp inputs layers loss dtype seed threads rng optimizer steps".split())
 KEYS = KEYS_OF_1 | {"momentum_product"}
-OPTIONAL = {"masks", "missing_targets"}  # absent where there is no Dropout, and where it is the default
+OPTIONAL = {"masks", "missing_targets", "epochs"}  # absent where nothing depends on them, or they are the default
 OPTIMIZERS_OF_1 = {  # and their fields
     "SGD": {"lr", "momentum", "nesterov", "weight_decay"},
     "Adam": {"lr", "betas", "eps", "weight_decay"},
@@ -50,6 +51,9 @@ def of(kept):
         described["masks"] = kept["masks"]
     if kept["missing_targets"] != "raise":
         described["missing_targets"] = kept["missing_targets"]
+    history = kept["history"]
+    if history is not None and not isinstance(getattr(optimizer, "lr", 0.0), float):
+        described["epochs"] = history.epochs.stop - 1  # the time at which a schedule goes on in partial_fit
     return json.dumps(described).encode("ascii")
 
 
@@ -175,6 +179,10 @@ def bare_network(described, n_inputs, chain, dtype, loss, lr=None):
         fine = isinstance(masks, list) and len(masks) == 2 and all(type(n) is int and 0 <= n < 1 << 63 for n in masks)
         expect(fine, "masks: expected two integers")
         net._engine.set_masks(*masks)
+    if "epochs" in described:
+        done = checks.integer("epochs", described["epochs"], 0)
+        expect(done < MOST_STEPS, f"epochs: expected fewer than {MOST_STEPS}, got {done}")
+        net.__dict__["history"] = History(done)
     entry = described["optimizer"]
     waits = isinstance(entry, dict) and is_object(entry.get("lr"))
     expect(lr is None or waits, "lr: expected None, for the file has no optimiser that asks for a schedule")

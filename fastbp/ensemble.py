@@ -99,9 +99,12 @@ class Ensemble:
         threads = checks.threads("threads", threads)
         self.threads = net.threads if threads is None else threads
         self._members = [
-            Network([net.n_inputs, *net.layers], loss=net.objective, dtype=net.dtype, seed=seed, threads=net.threads)
+            Network(
+                [net.n_inputs, *net.layers], loss=net.objective, dtype=net.dtype, seed=seed, threads=net.threads,
+                missing_targets=net.missing_targets,
+            )
             for seed in self.seeds
-        ]
+        ]  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._members)
@@ -147,7 +150,7 @@ class Ensemble:
         y: ArrayLike,
         *,
         epochs: int = 10,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: "Optimizer | None" = None,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         metrics: Any = None,
@@ -165,7 +168,7 @@ class Ensemble:
             As in :meth:`Network.fit`, for each member; arrays are taken into memory.
         optimizer : Optimizer, optional
             Naming one starts every member's fresh, with the ensemble's `lr` and `weight_decay` where it has its own;
-            None continues each member's last one.
+            None continues each member's last one, and starts those without with ``Adam()``.
         on_divergence : {"raise", "return"}
             What to do at the end when members have diverged. Each of these keeps its last finite parameters and the
             history of its whole epochs; the others are trained to the end in any case.
@@ -195,6 +198,7 @@ class Ensemble:
         job = ensemble_training.Job(self, X, y, epochs, batch_size, optimizer, shuffle, verbose)
         job.weigh(self, sample_weight, class_weight)
         job.validate_with(self[0], validation_data, metrics)
+        job.check_schedules()
         with contextlib.ExitStack() as held:
             for member in self._members:
                 held.enter_context(training.being_fitted(member))

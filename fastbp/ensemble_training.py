@@ -18,24 +18,28 @@ NUMBERS_OF_ORDERS = 1 << 23  # rows in their orders, of the networks that are tr
 
 
 def optimizers_of(ensemble, optimizer):
-    """An optimiser for each member, with what the ensemble has of its own, and whether they start fresh."""
+    """An optimiser for each member, with what the ensemble has of its own, and whether it starts fresh."""
     members = list(ensemble)
     own = {name: getattr(ensemble, name) for name in ("lr", "weight_decay") if getattr(ensemble, name) is not None}
-    if optimizer is None:
-        if all(member.optimizer is not None for member in members):
-            return [member.optimizer for member in members], False
-        optimizer = optimizers.Adam()
-    optimizers.check(optimizer, members[0].dtype)
-    if isinstance(optimizer, FullBatch):
-        raise TypeError(f"optimizer: expected a first-order optimiser for an Ensemble, got {optimizer}")
-    missing = own.keys() - {field.name for field in fields(optimizer)}
-    if missing:
-        raise ValueError(f"optimizer: expected one with {' and '.join(sorted(missing))}, got {optimizer}")
+    fresh = [optimizer is not None or member.optimizer is None for member in members]
+    if any(fresh):
+        optimizer = optimizer or optimizers.Adam()
+        optimizers.check(optimizer, members[0].dtype)
+        if isinstance(optimizer, FullBatch):
+            raise TypeError(f"optimizer: expected a first-order optimiser for an Ensemble, got {optimizer}")
+        missing = own.keys() - {field.name for field in fields(optimizer)}
+        if missing:
+            raise ValueError(f"optimizer: expected one with {' and '.join(sorted(missing))}, got {optimizer}")
     chosen = []
-    for i in range(len(members)):
-        chosen.append(replace(optimizer, **{name: values[i] for name, values in own.items()}))
-        optimizers.check(chosen[-1], members[0].dtype)
-    return chosen, True
+    for i, member in enumerate(members):
+        if fresh[i]:
+            chosen.append(replace(optimizer, **{name: values[i] for name, values in own.items()}))
+            optimizers.check(chosen[-1], member.dtype)
+        elif isinstance(member.optimizer, FullBatch):
+            raise TypeError(f"optimizer: expected a first-order optimiser for member {i}, which has {member.optimizer}")
+        else:
+            chosen.append(member.optimizer)
+    return chosen, fresh
 
 
 def goes_in_lanes(ensemble, chosen):
@@ -92,14 +96,16 @@ class Job:
     def __init__(self, ensemble, X, y, epochs, batch_size, optimizer, shuffle, verbose):
         net = ensemble[0]
         self.epochs = checks.positive_int("epochs", epochs)
-        self.batch_size = checks.positive_int("batch_size", batch_size)
+        if batch_size is not None:
+            batch_size = checks.positive_int("batch_size", batch_size)
         self.shuffle = checks.boolean("shuffle", shuffle)
         self.verbose = checks.choice("verbose", verbose, ("auto", 0, 1, True, False))
         self.optimizers, self.fresh = optimizers_of(ensemble, optimizer)
         self.in_lanes = runs_in_lanes(ensemble, self.optimizers)
         self.X = data.inputs(X, net.n_inputs, net.dtype)
         self.rows = len(self.X)
-        self.batch_size = optimizers.rows_of_batch(self.optimizers[0], self.batch_size, self.rows)
+        whole = [optimizer for optimizer in self.optimizers if isinstance(optimizer, optimizers.Rprop)]
+        self.batch_size = optimizers.rows_of_batch((whole or self.optimizers)[0], batch_size, self.rows)
         self.steps = -(-self.rows // self.batch_size)
         last = self.rows - (self.steps - 1) * self.batch_size
         chain.refuse_one_row(net.layers, last, f"batch_size: the last of {self.rows} rows")
@@ -136,6 +142,12 @@ class Job:
         y = data.targets(y, len(X), net.n_outputs, net.objective, net.dtype, y_name, net.missing_targets)
         self.validation = X, y, metrics.resolve(asked, net)
 
+    def check_schedules(self):
+        """Refuses one that goes by what the histories will not have."""
+        of_validation = ("val_loss", *(f"val_{name}" for name, _ in self.validation[2])) if self.validation else ()
+        for optimizer in self.optimizers:
+            rates.begin(optimizer, ("loss", "lr", *of_validation, "seconds"))
+
     def orders(self, members):
         """A new order of rows for each member, from its own generator, in memory that is used again."""
         if self._orders is None or len(self._orders) < len(members):
@@ -155,8 +167,8 @@ class Job:
 def run_epochs(ensemble, job):
     """Trains all members; returns {member: (epoch, batch)} of those that diverged."""
     members = list(ensemble)
-    for member, optimizer in zip(members, job.optimizers, strict=True):
-        if job.fresh:
+    for member, optimizer, fresh in zip(members, job.optimizers, job.fresh, strict=True):
+        if fresh:
             member._set_optimizer(optimizer)
         member.__dict__["history"] = History(0, job.epochs)
     mean, shown = History(0, job.epochs), progress.wanted((), job.verbose)
@@ -181,6 +193,8 @@ def run_epochs(ensemble, job):
             if shown:
                 shown(members[0], mean)
     finally:
+        for member in members:
+            member.history.close()
         if shown:
             shown.end(members[0], mean)
     return diverged
@@ -189,6 +203,9 @@ def run_epochs(ensemble, job):
 def train_epoch(ensemble, job, left, learning_rates):
     """One epoch of the members of these numbers: {number: what Engine.train returns}."""
     of_steps = [each.of(0, job.steps) for each in learning_rates]
+    if any(each is not None for each in of_steps):  # a member whose rate is a number then has it for each step
+        pairs = zip(left, of_steps, strict=True)
+        of_steps = [np.full(job.steps, job.optimizers[i].lr) if each is None else each for i, each in pairs]
     core = config.engine_module(ensemble[0].dtype)
     threads = threads_of(ensemble)
     group = core.lanes() * threads  # so that all threads have something to do, and all lanes

@@ -43,7 +43,7 @@ class Arrays:
 
 
 class Batches:
-    """An iterable of pairs (X, y), a batch each, that are converted and checked before their steps."""
+    """Batches (X, y) or (X, y, sample_weight) of an iterable, converted and checked before their steps."""
 
     rows = None  # nobody knows before the end of an epoch
 
@@ -53,22 +53,25 @@ class Batches:
 
     def pieces(self, rng, position):
         for k, batch in enumerate(self.iterable):
-            check_pair(batch)
+            check_batch(batch)
             if k >= position.batches:
-                X, targets = self.converted(*batch, f"batch {k + 1} of epoch {position.epoch + 1}")
-                yield (X, targets, None), None, len(X)
+                arrays = self.converted(f"batch {k + 1} of epoch {position.epoch + 1}", *batch)
+                yield arrays, None, len(arrays[0])
 
-    def converted(self, X, y, where):
+    def converted(self, where, X, y, weights=None):
         net = self.net
         try:
             X = data.inputs(X, net.n_inputs, net.dtype)
             targets = data.targets(y, len(X), net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
+            if weights is not None:
+                refuse_weights(net, weights)
+                weights = data.unscaled_weights(weights, len(X), net.dtype)
         except data.RowError as error:
             raise ValueError(f"{error}, in {where}") from None
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error}, in {where}") from None
         chain.refuse_one_row(net.layers, len(X), f"X: {where}")
-        return X, targets
+        return X, targets, weights
 
 
 def rest(arrays, order, done):
@@ -92,7 +95,7 @@ def check_iterable(X, epochs):
         raise TypeError(f"y: expected targets, or None with X an iterable of (X, y), got None with X {came}")
     if isinstance(X, (list, tuple)):
         for batch in X:
-            check_pair(batch)
+            check_batch(batch)
     if isinstance(X, Iterator) and epochs > 1:
         raise ValueError(
             f"X: expected batches for {epochs} epochs, got {checks.described(X)}, which lasts for one; "
@@ -100,9 +103,16 @@ def check_iterable(X, epochs):
         )
 
 
-def check_pair(batch):
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"X: expected batches that are pairs (X, y), got {checks.described(batch)}; or give y")
+def check_batch(batch):
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        wanted = "batches that are pairs (X, y), or (X, y, sample_weight)"
+        raise TypeError(f"X: expected {wanted}, got {checks.described(batch)}; or give y")
+
+
+def refuse_weights(net, weights):
+    if is_custom(net):
+        came = checks.described(weights)
+        raise ValueError(f"sample_weight: expected None with a loss object of one's own, got {came}")
 
 
 class Parts:

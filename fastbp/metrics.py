@@ -229,6 +229,14 @@ def larger_is_better(name):
     return known or bool(TOP_K.fullmatch(name)) or name.startswith(scorers.PREFIX)
 
 
+def check_monitor(name, names):
+    """Refuses to watch a list that the history will not have."""
+    if name not in names:
+        without = name.startswith("val_") and not any(each.startswith("val_") for each in names)
+        hint = "; give fit validation data" if without else checks.suggestion(name, names)
+        raise ValueError(f"monitor: expected one of {', '.join(names)}, got {name!r}{hint}")
+
+
 def resolve(metrics, net):
     """Pairs (name, function of outputs, targets, net) for names and callables; None is the usual metric of the loss."""
     if metrics is None:

@@ -524,7 +524,7 @@ class Network:
 
     def fit(
         self,
-        X: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+        X: ArrayLike | Iterable[tuple[ArrayLike, ...]],
         y: ArrayLike | None = None,
         *,
         epochs: int = 10,
@@ -547,11 +547,12 @@ class Network:
         ----------
         X : array_like, shape (n, in), or iterable of batches
             Memory maps are read a window of 32 MB at a time, and shuffled in blocks of rows and within windows; `y` and
-            `sample_weight` may be such too. An iterable gives (X, y) pairs, a batch each, in its own order and sizes,
-            and is gone through once an epoch; a generator does for one epoch only. A window, and a batch of an
+            `sample_weight` may be such too. An iterable gives (X, y) pairs, or (X, y, sample_weight), a batch each,
+            in its own order and sizes, and is gone through once an epoch; a generator does for one epoch only. Its
+            weights are taken as they are, a batch's loss being ``sum(w l) / rows``. A window, and a batch of an
             iterable, is checked before its first step: an error leaves the steps of those before.
         y : array_like
-            Targets; None only where X is an iterable of pairs.
+            Targets; None only where X is an iterable of batches.
         epochs : int
             How many times to go through the data; with `initial_epoch` the number of the last epoch.
         batch_size : int, optional
@@ -630,12 +631,13 @@ class Network:
             As in :meth:`fit`, but that a piece alone does not tell what is balanced.
         optimizer : SGD, Adam, ..., optional
             Starts fresh unless it equals the present one, so that it may be named in each call. None continues the
-            present one. Its learning rate is a number: pieces do not tell a schedule what time it is.
+            present one. To a schedule in the place of `lr` each piece is an epoch, counted from the optimiser's
+            beginning; one that wants to know the end of the training, or a history, is an error.
 
         Returns
         -------
         Network
-            This one. ``net.history`` is that of the pass.
+            This one. ``net.history`` is that of the pass, whose number goes on from call to call.
 
         Raises
         ------
@@ -654,12 +656,13 @@ class Network:
         """
         if type(optimizer) is type(self.optimizer) and optimizer == self.optimizer:
             optimizer = None
-        schedules.refuse_in_pieces(self.optimizer if optimizer is None else optimizer)
+        schedules.check_in_pieces(getattr(optimizer or self.optimizer, "lr", 0.0))
         if class_weight is not None and not isinstance(class_weight, Mapping):
             raise TypeError(f"class_weight: expected a dict or None, got {checks.described(class_weight)}")
+        done = self.history.epochs.stop - 1 if optimizer is None and self.history is not None else 0
         training.fit(
-            self, X, y, batch_size=batch_size, optimizer=optimizer, sample_weight=sample_weight,
-            class_weight=class_weight, shuffle=shuffle,
+            self, X, y, epochs=done + 1, initial_epoch=done, batch_size=batch_size, optimizer=optimizer,
+            sample_weight=sample_weight, class_weight=class_weight, shuffle=shuffle, endless=True,
         )  # fmt: skip
         return self
 

@@ -25,7 +25,9 @@ def wanted(callbacks, verbose):
 
 
 def is_terminal(stream):
-    return stream is not None and stream.isatty()  # None where there is no console
+    return (
+        stream is not None and not getattr(stream, "closed", False) and stream.isatty()
+    )  # None where there is no console
 
 
 class Progress(Callback):

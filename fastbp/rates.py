@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import checks, optimizers
-from .schedules import Schedule, name_of, with_number
+from .schedules import Schedule, name_of, of_one_training, with_number
 
 MOST_RATES = 4096  # in an epoch: to work one out takes 15 ns, a step of a tiny net 100
 
@@ -21,13 +21,14 @@ class Rates:
     Parameters
     ----------
     net : Network
-        Its optimiser is asked when an epoch begins, and its history.
-    epochs : int
-        The number of the training's last epoch, counted from 1.
+        Its optimiser's schedule is asked when an epoch begins, about its history.
+    epochs : float
+        The number of the training's last epoch, counted from 1; infinite where nobody knows.
     """
 
     def __init__(self, net, epochs):
         self.net, self.epochs = net, epochs
+        self.lr = of_one_training(getattr(net.optimizer, "lr", 0.0))
         self.largest = -1.0  # that the optimiser has been checked with
 
     def of_epoch(self, number, steps):
@@ -50,7 +51,7 @@ class Rates:
         ValueError, TypeError
             For a schedule that does not give finite numbers >= 0, or larger ones than the network's dtype allows.
         """
-        lr = getattr(self.net.optimizer, "lr", 0.0)
+        lr = self.lr
         if isinstance(lr, float):
             return EpochRates(None)
         count = steps or 1

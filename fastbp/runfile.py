@@ -140,10 +140,11 @@ def settings_of(said):
     elif class_weight is not None:
         checks.choice("class_weight", class_weight, ("balanced",))
     expect(initial_epoch < epochs, f"initial_epoch: expected less than {epochs}, got {initial_epoch}")
+    batch_size = said["batch_size"]  # None where an iterable gave the batches
     return {
         "epochs": epochs,
         "initial_epoch": initial_epoch,
-        "batch_size": checks.positive_int("batch_size", said["batch_size"]),
+        "batch_size": None if batch_size is None else checks.positive_int("batch_size", batch_size),
         "shuffle": checks.boolean("shuffle", said["shuffle"]),
         "validation_split": checks.number("validation_split", said["validation_split"], at_least=0, below=1),
         "class_weight": class_weight,

@@ -71,7 +71,7 @@ class Run:
 
     def fit(
         self,
-        X: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+        X: ArrayLike | Iterable[tuple[ArrayLike, ...]],
         y: ArrayLike | None = None,
         *,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
@@ -107,11 +107,13 @@ class Run:
         ValueError
             Where data or callables are not those of the training; nothing changes then.
         RuntimeError
-            When called again after it has trained: `resume` the file again, or use ``run.net.fit``.
+            When called again after it has trained, or after ``run.net.fit``: `resume` the file again.
         """
         record = self._record
         if record.used:
             raise RuntimeError("fit: this run has gone on already; resume its file again, or use run.net.fit")
+        if self.net.history is not record.history:
+            raise RuntimeError("fit: run.net has been trained otherwise since the file was read; resume the file again")
         if metrics is None and record.metrics is not None and all(isinstance(each, str) for each in record.metrics):
             metrics = record.metrics
         return training.fit(

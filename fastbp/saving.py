@@ -61,9 +61,25 @@ def path_of(path):
     return text
 
 
+def place_of(path):
+    """The real path, a link followed, if a file can be made there; the error names `path`."""
+    real = os.path.realpath(path)
+    folder = os.path.dirname(real)
+    problem = None
+    if os.path.isdir(real):
+        problem = errno.EISDIR
+    elif not os.path.isdir(folder):
+        problem = errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT
+    elif not os.access(folder, os.W_OK):
+        problem = errno.EACCES
+    if problem:
+        raise OSError(problem, os.strerror(problem), path)
+    return real
+
+
 def write(path, fill):
     """Makes the file whole or not at all: a new one beside it, on disk before it takes the name."""
-    path = os.path.realpath(path)  # a link stays one
+    path = place_of(path)
     folder = os.path.dirname(path)
     unfinished = os.path.join(folder, f".fastbp-{os.urandom(8).hex()}.tmp")
     with open(unfinished, "xb") as file:

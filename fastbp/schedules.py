@@ -43,7 +43,7 @@ class Schedule:
             When each step begins, in epochs. One number, the epoch's, where nobody knows how many steps it will have;
             of more than 4096 steps every second one, or third, ..., whose rate those after it share.
         epochs : float
-            At which t the training ends.
+            At which t the training ends; infinite in `partial_fit`.
         history : mapping of str to list
             What `History.history` holds so far.
 
@@ -255,6 +255,8 @@ class Warmup(Schedule):
     start_factor: float = 0.0
 
     def __post_init__(self) -> None:
+        if callable(self.lr):
+            raise TypeError(f"lr: expected a number or a Schedule in Warmup, got {checks.described(self.lr)}")
         if not isinstance(self.lr, Schedule):
             store_number(self, "lr", at_least=0)
         store_number(self, "epochs", above=0)
@@ -276,7 +278,7 @@ class Warmup(Schedule):
 class Plateau(Schedule):
     """lr, times `factor` whenever a number of the history has not become better for `patience` epochs.
 
-    Acts between epochs, and is worked out anew from the whole list each time: it remembers nothing. As torch's
+    Acts between epochs, and follows from the whole list: as a value it remembers nothing. As torch's
     ReduceLROnPlateau with threshold_mode="abs" and eps=0, whose `patience` is one less.
 
     Parameters
@@ -334,23 +336,47 @@ class Plateau(Schedule):
         checks.choice("mode", self.mode, MODES)
 
     def rates(self, t, epochs, history):
-        larger = self.mode == "max" or self.mode == "auto" and metrics.larger_is_better(self.monitor)
-        sign = -1.0 if larger else 1.0
-        rate, best, waited, cooling = self.lr, math.inf, 0, 0
-        for value in history.get(self.monitor, ()):
-            if sign * value < best - self.min_delta:  # NaN is no new best
-                best, waited = sign * value, 0
-            elif cooling == 0:
-                waited += 1
-            cooling = max(0, cooling - 1)
-            if waited >= self.patience:
-                rate, waited, cooling = min(rate, max(rate * self.factor, self.min_lr)), 0, self.cooldown
-        return np.full(len(t), rate)
+        return Reductions(self).rates(t, epochs, history)
 
     def begin(self, names):
-        if self.monitor not in names:
-            hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
-            raise ValueError(f"monitor: expected one of {', '.join(names)}, got {self.monitor!r}{hint}")
+        metrics.check_monitor(self.monitor, names)
+
+
+class Reductions(Schedule):
+    """What a Plateau makes of a list that grows: the rates of Plateau.rates, without reading what was read before."""
+
+    def __init__(self, plateau):
+        self.plateau = plateau
+        larger = plateau.mode == "max" or plateau.mode == "auto" and metrics.larger_is_better(plateau.monitor)
+        self.sign = -1.0 if larger else 1.0
+        self.rate, self.best, self.waited, self.cooling, self.seen = plateau.lr, math.inf, 0, 0, 0
+
+    def rates(self, t, epochs, history):
+        values = history.get(self.plateau.monitor, ())
+        for k in range(self.seen, len(values)):
+            self.take(self.sign * values[k])
+        self.seen = len(values)
+        return np.full(len(t), self.rate)
+
+    def take(self, value):
+        plateau = self.plateau
+        if value < self.best - plateau.min_delta:  # NaN is no new best
+            self.best, self.waited = value, 0
+        elif self.cooling == 0:
+            self.waited += 1
+        self.cooling = max(0, self.cooling - 1)
+        if self.waited >= plateau.patience:
+            self.rate = min(self.rate, max(self.rate * plateau.factor, plateau.min_lr))
+            self.waited, self.cooling = 0, plateau.cooldown
+
+
+def of_one_training(lr):
+    """A schedule with the same rates, which may remember the history: it is asked about the growing lists of one."""
+    if isinstance(lr, Plateau):
+        return Reductions(lr)
+    if isinstance(lr, Warmup):
+        return replace(lr, lr=of_one_training(lr.lr))
+    return lr
 
 
 LearningRate: TypeAlias = float | Schedule | Callable[[int], float]
@@ -363,11 +389,15 @@ def checked(lr):
     return lr if callable(lr) or isinstance(lr, Schedule) else checks.number("lr", lr, at_least=0)
 
 
-def refuse_in_pieces(optimizer):
-    """For `partial_fit`, in which there is no time to go by."""
-    if with_number(optimizer) is not optimizer:
-        came = checks.SHORT.repr(optimizer.lr)
-        raise ValueError(f"optimizer: expected a number as lr in partial_fit, got {came}; fit takes schedules")
+def check_in_pieces(lr):
+    """Refuses what asks for more than the time: `partial_fit` knows no end of the training, and keeps no history."""
+    if isinstance(lr, Plateau):
+        raise ValueError(f"optimizer: expected no Plateau in partial_fit, which keeps no history to go by, got lr={lr}")
+    if isinstance(lr, (Cosine, OneCycle)) and lr.epochs is None:
+        end = "partial_fit, which knows no end of the training"
+        raise ValueError(f"optimizer: expected {type(lr).__name__}(..., epochs=...) in {end}, got lr={lr}")
+    if isinstance(lr, Warmup):
+        check_in_pieces(lr.lr)
 
 
 def with_number(optimizer, lr=0.0):

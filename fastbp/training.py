@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ import numpy as np
 from . import chain, checks, class_weights, data, fingerprint, metrics, optimizers, progress, rates
 from .callbacks import Callback
 from .checkpoint import Checkpoint
-from .epochs import Arrays, Batches, Parts, Position, check_iterable, is_custom, train
+from .epochs import Arrays, Batches, Parts, Position, check_iterable, refuse_weights, train
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations
 from .history import History
@@ -21,10 +22,12 @@ from .windows import Windows
 
 
 def fit(
-    net, X, y, *, epochs=1, batch_size, optimizer, sample_weight, class_weight, shuffle, validation_data=None,
+    net, X, y, *, epochs, batch_size, optimizer, sample_weight, class_weight, shuffle, validation_data=None,
     validation_split=0.0, metrics=None, callbacks=(), initial_epoch=0, on_interrupt="raise", verbose=0, resumed=None,
+    endless=False,
 ):  # fmt: skip
-    """See Network.fit; `resumed` is a `runfile.Record` to go on from, whose network and settings come along."""
+    """See Network.fit; `resumed` is a `runfile.Record` to go on from, whose network and settings come along; `endless`
+    says that the last epoch is not the end, as schedules know it."""
     epochs = checks.positive_int("epochs", epochs)
     initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
     if initial_epoch >= epochs:
@@ -46,11 +49,11 @@ def fit(
         raise ValueError(f"validation_split: expected 0 beside validation_data, got {split:g}")
     kept = resumed is not None or any(isinstance(callback, Checkpoint) and callback.resumable for callback in callbacks)
     if y is None:
+        check_iterable(X, epochs - (initial_epoch if resumed is None else resumed.position.epoch))
         refuse_beside_iterable(sample_weight, class_weight, split)
         if isinstance(optimizer or net.optimizer, FullBatch):
             kind = type(optimizer or net.optimizer).__name__
             raise ValueError(f"y: expected targets with {kind}, which takes no batches, got None")
-        check_iterable(X, epochs - (initial_epoch if resumed is None else resumed.position.epoch))
         source = Batches(net, X)
         prints = {"X": fingerprint.of_batches(X)} if kept else {}
     else:
@@ -92,6 +95,8 @@ def fit(
         else:
             resumed.restore(net, callbacks)
         training = Training(net, source, validate, callbacks, shown, settings, metrics, prints, resumed)
+        if endless:
+            training.end = math.inf
         try:
             training.run()
         except KeyboardInterrupt:
@@ -126,6 +131,8 @@ class Training:
     position : Position
     finished : bool
         Whether no epoch is to follow: the last one is done, or a callback has ended the training.
+    end : float
+        The number of the last epoch, as schedules know it.
     generator : dict or None
         The state of the network's generator at the beginning of the present epoch, where somebody saves it.
     """
@@ -133,6 +140,7 @@ class Training:
     def __init__(self, net, source, validate, callbacks, shown, settings, metrics, prints, resumed):
         self.net, self.source, self.validate, self.callbacks, self.shown = net, source, validate, callbacks, shown
         self.settings, self.metrics, self.prints = settings, metrics, prints
+        self.end = settings["epochs"]
         begin = Position(settings["initial_epoch"]) if resumed is None else resumed.position
         self.position = dataclasses.replace(begin)
         self.finished = resumed is not None and resumed.finished
@@ -150,7 +158,7 @@ class Training:
     def run(self):
         """What is left of the epochs, each entered into net.history."""
         net, record, shown = self.net, self.net.history, self.shown
-        parts, learning_rates = self.parts(), rates.Rates(net, self.settings["epochs"])
+        parts, learning_rates = self.parts(), rates.Rates(net, self.end)
         with contextlib.ExitStack() as at_the_end:  # of whatever kind it is; the last one here comes first
             if shown:
                 at_the_end.callback(shown.end, net, record)
@@ -253,9 +261,8 @@ class Validation:
 
 def door(net, X, y, sample_weight):
     """(X, targets, weights), converted but for what is read a window at a time."""
-    if sample_weight is not None and is_custom(net):
-        came = checks.described(sample_weight)
-        raise ValueError(f"sample_weight: expected None with a loss object of one's own, got {came}")
+    if sample_weight is not None:
+        refuse_weights(net, sample_weight)
     if data.is_streaming(X):
         X = data.as_numbers(X, "X")
         data.check_inputs(X, net.n_inputs)
@@ -318,7 +325,8 @@ def refuse_full_batch(net, optimizer, kept):
         raise ValueError(f"optimizer: expected a network with missing_targets='raise' for {kind}, got 'mask'")
     for k, layer in enumerate(net.layers):
         if isinstance(layer, (Dropout, BatchNorm)):
-            raise TypeError(f"optimizer: expected a network without Dropout and BatchNorm for {kind}, got layers[{k}]")
+            came = f"{layer} as net.layers[{k}]"
+            raise TypeError(f"optimizer: expected a network without Dropout and BatchNorm for {kind}, got {came}")
 
 
 def source_of(net, X, targets, weights, batch_size, shuffle):

@@ -55,11 +55,12 @@ class Case:
             y = np.where(np.arange(rows * CLASSES).reshape(rows, CLASSES) % 4, np.eye(CLASSES)[y], np.nan)
         self.data = (X, y)
         if source == "batches":
-            self.data = ([(X[k : k + batch_size], y[k : k + batch_size]) for k in range(0, rows, batch_size)],)
-        self.again = {} if weights is None else {"sample_weight": weights}
+            arrays = (X, y) if weights is None else (X, y, weights)
+            self.data = ([tuple(a[k : k + batch_size] for a in arrays) for k in range(0, rows, batch_size)],)
+        self.again = {} if weights is None or source == "batches" else {"sample_weight": weights}
         if stop:
             self.again |= {"validation_data": numbers(50, seed=5), "metrics": ["accuracy"]}
-        self.options = {"epochs": epochs, "batch_size": batch_size, **options}
+        self.options = {"epochs": epochs, "batch_size": None if source == "batches" else batch_size, **options}
 
     def callbacks(self, *checkpoints):
         return [*checkpoints, *([fb.EarlyStopping(patience=1)] if self.stop else [])]

@@ -72,6 +72,18 @@ def check_refusal(call, error, message):
         assert part in text, f"{part!r} is not in {text!r}"
 
 
+class Table:
+    """As a DataFrame of columns of several types."""
+
+    shape = (6, 3)
+
+    def __array__(self, dtype=None, copy=None):
+        return X.astype(object)
+
+    def __repr__(self):
+        return "a b\n0 1"
+
+
 # what an array of inputs may not be: (id, value, exception, what the message says)
 ARRAYS = [
     ("None", None, TypeError, "None"),
@@ -80,6 +92,7 @@ ARRAYS = [
     ("bytes", b"abc", TypeError, "real numbers"),
     ("complex", X + 0j, TypeError, "complex128"),
     ("objects", X.astype(object), TypeError, "object"),
+    ("a table of objects", Table(), TypeError, "<Table of shape (6, 3)> & an array of objects"),
     ("dates", X.astype("M8[s]"), TypeError, "datetime64"),
     ("structured", np.zeros(6, [("a", "f4"), ("b", "f4")]), TypeError, "real numbers"),
     ("ragged", [[1, 2, 3], [1, 2]], ValueError, "rows of one length"),
@@ -298,10 +311,16 @@ FITS = [
     (fit(validation_data=(X, LABELS + 1)), ValueError, "validation_data[1]: | 0 to 1"),
     (lambda net: net.fit(X[:0], LABELS[:0], verbose=0), ValueError, "X: | at least one row"),
     (lambda net: net.fit(X, verbose=0), TypeError, "y: | None & (6, 3)"),
+    (lambda net: net.fit(X, sample_weight=np.ones(6), verbose=0), TypeError, "y: | None & (6, 3)"),
+    (lambda net: net.fit(X, validation_split=0.5, verbose=0), TypeError, "y: | None & (6, 3)"),
+    (fit(class_weight=[1.0, 2.0]), TypeError, "class_weight: | a dict or 'balanced' & [1.0, 2.0]"),
+    (fit(class_weight=np.ones(2)), TypeError, "class_weight: | a dict or 'balanced' & (2,)"),
+    (fit(validation_data=(X, LABELS, LABELS)), TypeError, "validation_data: | (6, 3)"),
+    (lambda net: net.fit([(X, LABELS, LABELS, LABELS)], verbose=0), TypeError, "X: | pairs & (6, 3)"),
     (lambda net: net.fit("abc", verbose=0), TypeError, "y: | abc"),
     (lambda net: net.fit(5, verbose=0), TypeError, "y: | 5"),
     (
-        lambda net: net.fit([X, X], epochs=1, verbose=0, sample_weight=np.ones(6)),
+        lambda net: net.fit([(X, LABELS)], epochs=1, verbose=0, sample_weight=np.ones(6)),
         ValueError,
         "sample_weight: | iterable",
     ),
@@ -377,6 +396,7 @@ CONSTRUCTORS = [
     (network([0, 2]), ValueError, "layers[0]: | >= 1 & 0"),
     (network([3, -4, 2]), ValueError, "layers[1]: | -4"),
     (network([3, 4.0, 2]), TypeError, "layers[1]: | 4.0"),
+    (network([3, fb.BatchNorm, 2]), TypeError, "layers[1]: | or a layer such as Dense(8) & BatchNorm"),
     (network([3, "4", 2]), TypeError, "layers[1]: | '4'"),
     (network([3, True]), TypeError, "layers[1]: | True"),
     (network([3, None]), TypeError, "layers[1]: | None"),
@@ -570,7 +590,7 @@ def test_a_memory_map_of_the_wrong_kind_is_refused_at_the_door(tmp_path):
     ("batches", "error", "message"),
     [
         ([X], TypeError, "X: | pairs & (6, 3)"),
-        ([(X, LABELS, LABELS)], TypeError, "X: | pairs"),
+        ([(X, LABELS, LABELS, LABELS)], TypeError, "X: | pairs"),
         ([(X, LABELS[:2])], ValueError, "y: | 6 rows & batch 1 of epoch 1"),
         ([(X[:0], LABELS[:0])], ValueError, "X: | at least one row & batch 1"),
         ([("abc", LABELS)], TypeError, "X: | batch 1"),

@@ -143,10 +143,26 @@ def test_checkpoint_of_the_best_epochs_only(tmp_path):
     assert saved == [1, 2, 2, 2, 5, 5, 5]
 
 
-def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [("missing/net", FileNotFoundError), ("folder", IsADirectoryError), ("file/net", NotADirectoryError)],
+)
+def test_a_checkpoint_that_has_no_place_is_refused_before_training(place, error, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
     net = make()
-    with pytest.raises(OSError, match="missing"):
-        fit(net, 3, fb.Checkpoint(tmp_path / "missing" / "net"))
+    before = snapshot(net)
+    with pytest.raises(error) as raised:
+        fit(net, 3, fb.Checkpoint(tmp_path / place))
+    assert raised.value.filename == str(tmp_path / place)
+    assert snapshot(net) == before
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path):
+    (tmp_path / "gone").mkdir()
+    net = make()
+    with pytest.raises(FileNotFoundError, match="gone"):
+        fit(net, 3, [fb.Checkpoint(tmp_path / "gone" / "net"), lambda *_: (tmp_path / "gone").rmdir()])
     assert len(net.history.epochs) == 1
     fit(net, 1)
 
@@ -193,6 +209,8 @@ def test_an_error_at_the_beginning_leaves_everything_as_it_was():
             ValueError, match="^monitor: expected one of loss, lr, val_loss, val_accuracy, seconds, got"
         ):
             fit(net, 1, callback, optimizer=fb.SGD(0.1))
+    with pytest.raises(ValueError, match=r"^monitor: .*'val_acuracy' \(did you mean 'val_accuracy'\?\)$"):
+        fit(net, 1, fb.EarlyStopping("val_acuracy"))
     with pytest.raises(ValueError, match="^monitor: .*'val_loss'; give fit validation data"):
         fit(net, 1, fb.EarlyStopping(), validation_data=None)
     assert snapshot(net) == before

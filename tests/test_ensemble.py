@@ -49,7 +49,10 @@ def rows_of(net, n=45, seed=0):
 
 def alone(net, seed, *data, **fit):
     """The network of that seed trained by itself."""
-    twin = fb.Network([net.n_inputs, *net.layers], loss=net.objective, dtype=net.dtype, seed=seed, threads=1)
+    twin = fb.Network(
+        [net.n_inputs, *net.layers], loss=net.objective, dtype=net.dtype, seed=seed, threads=1,
+        missing_targets=net.missing_targets,
+    )  # fmt: skip
     twin.fit(*data, verbose=0, **fit)
     return twin
 
@@ -344,13 +347,98 @@ def test_what_lanes_do_not_know_is_refused_there_and_auto_takes_threads(optimize
     assert ensemble[5].params.tobytes() == twin.params.tobytes()
 
 
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_missing_targets_are_left_out_as_by_a_network_alone(bootstrap):
+    net = template(missing_targets="mask")
+    X, y = rows_of(net)
+    y[np.random.default_rng(1).random(y.shape) < 0.4] = np.nan
+    ensemble = fb.Ensemble(net, 3, bootstrap=bootstrap)
+    fit = {"epochs": 3, "batch_size": 8, "validation_data": (X, y)}
+    ensemble.fit(X, y, verbose=0, **fit)
+    for i, member in enumerate(ensemble):
+        weights = ensemble.multiplicities(len(X))[i] if bootstrap else None
+        twin = alone(net, 20 + i, X, y, sample_weight=weights, **fit)
+        assert member.missing_targets == "mask" and member.params.tobytes() == twin.params.tobytes(), i
+        for name in ("loss", "val_loss", "val_r2"):
+            assert member.history.history[name] == twin.history.history[name], (i, name)
+
+
+MIXED = {
+    "one without": [fb.SGD(0.05, momentum=0.5), None, fb.SGD(0.05)],
+    "numbers and schedules": [fb.SGD(0.05), fb.SGD(fb.Cosine(0.05)), fb.SGD(lambda epoch: 0.1 / (epoch + 1))],
+    "schedules and numbers": [fb.Adam(fb.OneCycle(0.05)), fb.Adam(0.05), fb.SGD(0.05)],
+    "rprop": [fb.Adam(), fb.Rprop(), fb.Adam(0.1)],
+}
+
+
+@pytest.mark.parametrize("mixed", MIXED)
+def test_each_member_continues_the_optimiser_that_it_has(mixed):
+    net = template()
+    X, y = rows_of(net)
+    ensemble = fb.Ensemble(net, 3)
+    twins = [member.copy() for member in ensemble]
+    for member, twin, optimizer in zip(ensemble, twins, MIXED[mixed], strict=True):
+        if optimizer is not None:
+            for each in (member, twin):
+                each.fit(X, y, epochs=1, batch_size=45, optimizer=optimizer, verbose=0)
+    batch_size = None if mixed == "rprop" else 8
+    ensemble.fit(X, y, epochs=3, batch_size=batch_size, verbose=0)
+    for member, twin in zip(ensemble, twins, strict=True):
+        twin.fit(X, y, epochs=3, batch_size=batch_size or 45, verbose=0)
+        assert member.params.tobytes() == twin.params.tobytes(), twin.optimizer
+        assert member.history.history["lr"] == twin.history.history["lr"]
+        assert member.optimizer == twin.optimizer
+
+
+def test_in_lanes_members_may_have_taken_different_numbers_of_steps():
+    net = template(dtype="float64")
+    X, y = rows_of(net)
+    ensemble = fb.Ensemble(net, 3, run="lanes")
+    ensemble.fit(X, y, epochs=1, optimizer=fb.Adam(0.01), verbose=0)
+    ensemble[1].fit(X, y, epochs=4, verbose=0)
+    twins = [member.copy() for member in ensemble]
+    ensemble.fit(X, y, epochs=3, verbose=0)
+    for member, twin in zip(ensemble, twins, strict=True):
+        start = twin.params.copy()
+        twin.fit(X, y, epochs=3, verbose=0)
+        assert way(member.params, twin.params, start) < CLOSE["float64"]
+
+
+def test_a_member_that_has_no_first_order_optimiser_is_named():
+    net = template()
+    X, y = rows_of(net)
+    ensemble = fb.Ensemble(net, 2)
+    for member in ensemble:
+        member.fit(X, y, epochs=1, optimizer=fb.LevenbergMarquardt(), verbose=0)
+    before = [snapshot(member) for member in ensemble]
+    with pytest.raises(TypeError, match="^optimizer: expected a first-order optimiser for member 0, which has Levenb"):
+        ensemble.fit(X, y, verbose=0)
+    assert [snapshot(member) for member in ensemble] == before
+
+
+def test_an_interrupt_leaves_no_epoch_in_some_lists_only(monkeypatch):
+    net = template()
+    X, y = rows_of(net)
+    ensemble = fb.Ensemble(net, 3)
+
+    def interrupted(history, entry):
+        history._names = tuple(entry)
+        history.history["loss"].append(entry["loss"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastbp.history.History.append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.fit(X, y, verbose=0)
+    assert [len(member.history.epochs) for member in ensemble] == [0] * 3
+
+
 def test_rprop_takes_all_rows_at_once():
     net = template()
     X, y = rows_of(net)
     ensemble = fb.Ensemble(net, 2)
     with pytest.raises(ValueError, match="batch_size: expected None or all 45 rows"):
-        ensemble.fit(X, y, optimizer=fb.Rprop(), verbose=0)
-    ensemble.fit(X, y, epochs=3, batch_size=45, optimizer=fb.Rprop(), verbose=0)
+        ensemble.fit(X, y, batch_size=32, optimizer=fb.Rprop(), verbose=0)
+    ensemble.fit(X, y, epochs=3, optimizer=fb.Rprop(), verbose=0)
     twin = alone(net, 21, X, y, epochs=3, batch_size=45, optimizer=fb.Rprop())
     assert ensemble[1].params.tobytes() == twin.params.tobytes()
 
@@ -494,6 +582,7 @@ BAD_FITS = {
     r"validation_data\[0\]: expected shape": {"validation_data": (np.zeros((2, 2)), np.zeros((2, 2)))},
     "validation_data: expected a pair": {"validation_data": 3},
     "metrics: expected None without validation data": {"metrics": ["r2"]},
+    "monitor: expected one of loss, lr, seconds, got 'val_loss'": {"optimizer": fb.SGD(fb.Plateau(0.1))},
 }
 
 

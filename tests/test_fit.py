@@ -237,6 +237,65 @@ def test_a_stream_of_batches_trains_like_the_array(source):
     assert (whole.params == streamed.params).all()
 
 
+def way_apart(a, b):
+    """Relative to the way from the start."""
+    start = make().params
+    return np.linalg.norm(a.params - b.params) / np.linalg.norm(a.params - start)
+
+
+@pytest.mark.parametrize("source", ["list", "generator"])
+def test_batches_may_bring_their_weights(source):
+    whole, streamed = make(), make()
+    weights = np.random.default_rng(5).random(50)
+    weights /= weights.mean()  # as fit scales those of arrays
+    whole.fit(X, LABELS, epochs=1, batch_size=16, shuffle=False, sample_weight=weights, verbose=0)
+    cuts = [slice(k, k + 16) for k in range(0, 50, 16)]
+    batches = [(X[rows], LABELS[rows], weights[rows].tolist()) for rows in cuts]
+    streamed.fit(iter(batches) if source == "generator" else batches, epochs=1, verbose=0)
+    assert way_apart(whole, streamed) < 1e-6  # the scale is computed anew, and rounds
+    assert streamed.history.history["loss"] == pytest.approx(whole.history.history["loss"], rel=1e-6)
+    plain = make()
+    plain.fit([batch[:2] for batch in batches], epochs=1, verbose=0)
+    assert way_apart(plain, streamed) > 1e-3
+
+
+def test_a_loss_object_of_ones_own_takes_no_weights_of_batches():
+    class Zero:
+        def value_and_delta(self, outputs, targets):
+            return 0.0, np.zeros_like(outputs)
+
+    net = fb.Network([4, 3], loss=Zero(), seed=0)
+    with pytest.raises(ValueError, match="^sample_weight: expected None with a loss object .*, in batch 1 of epoch 1$"):
+        net.fit([(X, LABELS, np.ones(50))], epochs=1, verbose=0)
+
+
+def test_weights_of_a_batch_are_not_scaled():
+    doubled, rates = make(), make()
+    doubled.fit([(X, LABELS, np.full(50, 2))], epochs=1, optimizer=fb.SGD(0.125), verbose=0)
+    rates.fit([(X, LABELS)], epochs=1, optimizer=fb.SGD(0.25), verbose=0)
+    assert (doubled.params == rates.params).all()
+    assert doubled.history.history["loss"][0] == pytest.approx(2 * rates.history.history["loss"][0], rel=1e-6)
+    before = doubled.params.copy()
+    doubled.fit([(X, LABELS, np.zeros(50))], epochs=1, optimizer=fb.SGD(0.125), verbose=0)
+    assert (doubled.params == before).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ([1.0] * 49, ValueError, r"expected shape \(50,\), got \(49,\)"),
+        ([-1.0] * 50, ValueError, "expected weights >= 0, got -1 in row 0"),
+        ([np.nan] * 50, ValueError, "expected finite numbers, got nan in row 0"),
+        ("balanced", TypeError, "expected an array of real numbers"),
+    ],
+)
+def test_bad_weights_of_a_batch_are_refused_before_its_step(weights, error, message):
+    net = make()
+    with pytest.raises(error, match=f"^sample_weight: {message}.*, in batch 2 of epoch 1$"):
+        net.fit([(X, LABELS), (X, LABELS, weights)], epochs=1, verbose=0)
+    assert net._engine.steps == 1
+
+
 @pytest.mark.parametrize("stored", ["f4", "f8", ">f4", "i2"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_memory_map_trains_like_the_array(tmp_path, stored, weighted):

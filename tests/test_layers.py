@@ -278,7 +278,7 @@ def test_a_batch_norm_refuses_batches_of_one_row():
     X, y = data(net, 33)
     before = snapshot(net)
     for call in (net.loss, net.loss_and_grad, net.input_grad):
-        with pytest.raises(ValueError, match=r"X: expected at least 2 rows in training, for layers\[1\] is a Batch"):
+        with pytest.raises(ValueError, match=r"X: expected at least 2 rows in training, for net.layers\[0\] is"):
             call(X[:1], y[:1], training=True)
     with pytest.raises(ValueError, match="batch_size: the last of 33 rows in batches of 32: expected at least 2 rows"):
         net.fit(X, y, batch_size=32, verbose=0)

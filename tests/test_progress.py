@@ -56,6 +56,14 @@ def test_a_terminal_gets_a_line_that_is_rewritten(terminal, without_tqdm):
     assert terminal.getvalue().count("\n") == 1 and terminal.getvalue().endswith("\n")
 
 
+def test_a_stream_that_is_closed_is_no_terminal(monkeypatch):
+    """That of a service, say."""
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(progress, "sys", types.SimpleNamespace(stderr=stream))
+    assert len(make().fit(X, Y, epochs=2).epochs) == 2
+
+
 @pytest.mark.parametrize("verbose", [0, False])
 def test_nothing_is_shown_where_nothing_is_wanted(terminal, verbose):
     make().fit(X, Y, epochs=2, verbose=verbose)

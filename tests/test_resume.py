@@ -51,6 +51,7 @@ CASES = {
     "weighted memory map": {"source": "memory map", "weighted": True},
     "split memory map": {"source": "memory map", "validation_split": 0.25, "weighted": True},
     "batches": {"source": "batches"},
+    "weighted batches": {"source": "batches", "weighted": True},
     "loss object": {"source": "loss object"},
     "missing targets": {"source": "missing targets"},
     "schedule": {"optimizer": fb.Adam(fb.Warmup(fb.Cosine(0.02), epochs=1.5))},
@@ -140,6 +141,17 @@ def test_a_run_says_where_it_stands_and_load_takes_the_network(tmp_path):
     assert (fb.load(tmp_path / "kept-000").params == run.net.params).all()
     assert (fb.load(tmp_path / "run").params == net.params).all()
     assert fb.load(tmp_path / "run").optimizer == net.optimizer
+
+
+def test_a_run_whose_network_was_trained_otherwise_does_not_go_on(tmp_path):
+    case = Case()
+    case.fit(Keeping(tmp_path / "run", every_steps=30))
+    run = case.run_of(tmp_path / "kept-001")
+    run.net.fit(*case.data, epochs=1, verbose=0)
+    before = snapshot(run.net)
+    with pytest.raises(RuntimeError, match="^fit: run.net has been trained otherwise"):
+        run.fit(*case.data, callbacks=fb.Checkpoint(tmp_path / "run"), verbose=0)
+    assert snapshot(run.net) == before
 
 
 def test_a_run_trains_once(tmp_path):

@@ -20,6 +20,10 @@ EPOCHS, STEPS = 8, 7  # of 50 rows in batches of 8: the last step is a shorter o
 RUN = {"epochs": EPOCHS, "batch_size": 8, "shuffle": False, "verbose": 0}
 
 
+def halved(epoch):
+    return 0.1 / 2**epoch
+
+
 def make(**kwargs):
     return fb.Network([4, 6, 2], activation="tanh", loss="mse", dtype="float64", seed=2, **kwargs)
 
@@ -281,6 +285,35 @@ def test_plateau_goes_by_the_validation_data():
     assert history["lr"] == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125]
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_plateau_reads_each_entry_of_the_history_once(warm):
+    """A long training of a tiny net would otherwise spend its time there: epochs times epochs."""
+
+    class Counting(list):
+        reads = 0
+
+        def __getitem__(self, k):
+            Counting.reads += 1
+            return super().__getitem__(k)
+
+        def __iter__(self):
+            Counting.reads += len(self)
+            return super().__iter__()
+
+    def count(net, history):
+        if len(history.epochs) == 1:
+            history.history["loss"] = Counting(history.history["loss"])
+
+    net, epochs = make(), 50
+    plateau = fb.Plateau(0.1, "loss", patience=1, factor=0.5, min_delta=0.05)
+    lr = fb.Warmup(plateau, epochs=0.1) if warm else plateau
+    history = net.fit(X, Y, epochs=epochs, optimizer=fb.SGD(lr), callbacks=count, verbose=0).history
+    assert Counting.reads == epochs - 1
+    losses = list(history["loss"])
+    assert history["lr"] == [plateau.rates(np.zeros(1), epochs, {"loss": losses[:k]})[0] for k in range(epochs)]
+    assert len(set(history["lr"])) > 2
+
+
 def test_batches_take_their_rates_too():
     batches = [(X[k : k + 8], Y[k : k + 8]) for k in range(0, 50, 8)]
     whole, listed = make(), make()
@@ -378,6 +411,12 @@ def test_bad_rates_are_refused_before_the_epoch(lr, kwargs, error, message):
     net.fit(X, Y, optimizer=fb.SGD(0.1), **RUN)  # and the network is as before
 
 
+def test_a_function_cannot_be_warmed_up():
+    for lr in (halved, fb.Cosine):
+        with pytest.raises(TypeError, match="^lr: expected a number or a Schedule in Warmup, got "):
+            fb.Warmup(lr)
+
+
 def test_rprop_has_no_rate_to_change():
     for lr in (fb.Cosine(0.1), lambda epoch: 0.1):
         with pytest.raises(TypeError, match="^lr: expected a number with Rprop"):
@@ -401,13 +440,58 @@ def test_a_rate_that_turns_bad_leaves_the_epochs_before():
     assert len(net.history.epochs) == 3
 
 
-def test_pieces_have_no_time():
+def through(net, path, way):
+    """The network as it was, itself or made again."""
+    if way == "file":
+        net.save(path)
+        return fb.load(path, lr=halved if net.optimizer.lr is halved else None)
+    return {"same": lambda: net, "copy": net.copy, "pickle": lambda: pickle.loads(pickle.dumps(net))}[way]()
+
+
+@pytest.mark.parametrize("way", ["same", "copy", "pickle", "file"])
+@pytest.mark.parametrize(
+    "lr", [fb.Warmup(fb.Cosine(0.1, end=0.01, epochs=3), epochs=1.5), fb.StepDecay(0.1, every=2), halved], ids=str
+)
+def test_to_a_schedule_the_pieces_are_epochs(lr, way, tmp_path):
+    whole, net = make(), make()
+    whole.fit(X, Y, **{**RUN, "epochs": 6}, optimizer=fb.SGD(lr, momentum=0.5))
+    rates = []
+    for piece in range(6):
+        if piece == 2:
+            net.fit(X, Y, epochs=3, initial_epoch=2, **{k: v for k, v in RUN.items() if k != "epochs"})
+        else:
+            net.partial_fit(X, Y, batch_size=RUN["batch_size"], shuffle=False, optimizer=fb.SGD(lr, momentum=0.5))
+        assert list(net.history.epochs) == [piece + 1]
+        rates += net.history.history["lr"]
+        net = through(net, tmp_path / "net", way)
+    assert rates == whole.history.history["lr"]
+    assert net.params.tobytes() == whole.params.tobytes()
+    net.partial_fit(X, Y, optimizer=fb.SGD(lr))  # another optimiser: from its beginning
+    assert list(net.history.epochs) == [1]
+
+
+def test_a_schedule_of_ones_own_knows_no_end_of_pieces():
+    class Ends(Schedule):
+        def rates(self, t, epochs, history):
+            ends.append(epochs)
+            return 0.1 * (1 - t / epochs)
+
+    ends, lr, net = [], Ends(), make()
+    for _ in range(2):
+        net.partial_fit(X, Y, optimizer=fb.SGD(lr))
+    assert ends == [math.inf] * 2 and net.history.history["lr"] == [0.1]
+
+
+@pytest.mark.parametrize("lr", [fb.Cosine(0.1), fb.OneCycle(0.1), fb.Plateau(0.1, "loss")], ids=str)
+def test_pieces_have_no_end_and_no_history(lr):
     net = make()
-    for lr in (fb.Cosine(0.1), lambda epoch: 0.1):
-        with pytest.raises(ValueError, match="^optimizer: expected a number as lr in partial_fit"):
-            net.partial_fit(X, Y, optimizer=fb.SGD(lr=lr))
-    net.fit(X, Y, optimizer=fb.SGD(lr=fb.Cosine(0.1)), **RUN)
-    with pytest.raises(ValueError, match="^optimizer: expected a number as lr in partial_fit"):
+    for schedule in (lr, fb.Warmup(lr)):
+        before = snapshot(net)
+        with pytest.raises(ValueError, match="^optimizer: expected .*partial_fit.*got lr="):
+            net.partial_fit(X, Y, optimizer=fb.SGD(lr=schedule))
+        assert snapshot(net) == before
+    net.fit(X, Y, optimizer=fb.SGD(lr=lr), **RUN)
+    with pytest.raises(ValueError, match="^optimizer: expected .*partial_fit"):
         net.partial_fit(X, Y)
     net.partial_fit(X, Y, optimizer=fb.SGD(0.1))
 
@@ -453,10 +537,6 @@ def test_schedules_are_values(schedule, tmp_path):
         kept.fit(X, Y, **run)
         twin.fit(X, Y, **run)
         assert (twin.params == kept.params).all()
-
-
-def halved(epoch):
-    return 0.1 / 2**epoch
 
 
 def test_a_function_is_saved_by_name_and_given_again(tmp_path):
