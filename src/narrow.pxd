@@ -120,7 +120,7 @@ cdef inline vec narrow_loss(const Plan *plan, const Data *data, real *arena, lon
     cdef vec d, t, scales = v_splat(weight), p = v_splat(plan.loss_parameter)
     if plan.masked_loss != NULL or plan.loss == CROSS_ENTROPY or plan.loss == CLASS_HINGE or plan.loss == GIVEN_DELTA:
         take_targets(plan, data, arena, row, 0, 1, scale)
-        loss[0] = plan.loss_and_delta(plan, arena, 0, 1, arena + layer.delta)
+        loss[0] = plan.loss_of_first_row(plan, arena, arena + layer.delta)
         return v_load(arena + layer.delta)
     t = v_load_first(data.targets + r * layer.outputs, layer.outputs)
     d = scales * loss_slope(plan.loss, z, t, p)

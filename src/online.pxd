@@ -97,7 +97,7 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
     lap(plan.clock, GATHER)
     forward(plan, NULL, arena, 0, 1, True, plan.from_logits)
     lap(plan.clock, FORWARD)
-    loss[0] = plan.loss_and_delta(plan, arena, 0, 1, delta)
+    loss[0] = plan.loss_of_first_row(plan, arena, delta)
     lap(plan.clock, LOSS)
     if not plan.from_logits:
         through_activation(plan, &plan.layers[last], arena, delta, 0, 1)

@@ -59,6 +59,7 @@ ctypedef void (*BackwardBetween)(const Plan *plan, const real *parameters, const
 
 cdef struct Plan
 ctypedef double (*LossOfRows)(const Plan *plan, const real *arena, long row, long rows, real *delta) noexcept nogil
+ctypedef double (*LossOfRow)(const Plan *plan, const real *arena, real *delta) noexcept nogil
 
 cdef struct Plan:
     Layer *layers
@@ -75,6 +76,7 @@ cdef struct Plan:
     int from_logits     # the loss is computed from y of the last layer, delta is dL/dy
     real loss_parameter
     LossOfRows loss_and_delta
+    LossOfRow loss_of_first_row
     LossOfRows masked_loss      # where targets may be missing, else NULL
     long n_parameters
     long block_rows     # B

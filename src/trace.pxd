@@ -112,14 +112,14 @@ cdef inline double record_pass(const Plan *plan, const real *parameters, real *a
         if row != NULL:
             record = record_row(plan, row, layer.outputs, record)
         if not has_dz(plan, l):
-            loss = plan.loss_and_delta(plan, arena, 0, 1, delta)     # now: z is about to take the place of y
+            loss = plan.loss_of_first_row(plan, arena, delta)     # now: z is about to take the place of y
         if layer.activation == SOFTMAX:
             softmax(arena + layer.y, arena + layer.z, plan.stride, 1, layer.outputs)
         else:
             plan.apply_h(layer.activation, arena + layer.y, arena + layer.z, panels(layer.outputs))
         record = record_row(plan, arena + layer.z, layer.outputs, record)
     if has_dz(plan, last):
-        loss = plan.loss_and_delta(plan, arena, 0, 1, delta)
+        loss = plan.loss_of_first_row(plan, arena, delta)
     for l in range(last, -1, -1):
         layer = &plan.layers[l]
         x = layer_input(plan, arena, l)
