@@ -498,14 +498,14 @@ class Network:
         Raises
         ------
         ValueError, TypeError
-            For bad arguments; for a loss object of one's own that has no ``second_derivative``; for layers other than
-            :class:`Dense`.
+            For bad arguments; for a loss object of one's own that has no ``second_derivative``.
 
         Notes
         -----
         The derivative along v of the forward and the backward pass (Pearlmutter, "Fast exact multiplication by the
-        Hessian", 1994), at the cost of some three gradients. At kinks (relu at 0) it is that of the lines on both
-        sides. The bits do not depend on threads.
+        Hessian", 1994), at the cost of some three gradients, in evaluation mode: a dropout drops nothing, the running
+        statistics of a batch norm are constants. Missing targets have no part in it. At kinks (relu at 0) it is that of
+        the lines on both sides. The bits do not depend on threads.
 
         A loss object of one's own supplies ``second_derivative(outputs, targets, direction)``: the derivative of the
         delta that its ``value_and_delta`` returns, as the outputs move along `direction`; all three of shape (n, out).

@@ -1,7 +1,6 @@
 """The product with the Hessian: against autograd's and torch's, differences of the gradient, and by its laws."""
 
 import threading
-import types
 
 import autograd
 import autograd.numpy as anp
@@ -15,7 +14,6 @@ from snapshot import snapshot
 from wellposed import keep_off_kinks
 
 import fastbp as fb
-from fastbp import chain
 
 
 def oracle_gradient(problem, X, t):
@@ -426,8 +424,3 @@ def test_vectors_of_any_kind_of_number_do():
     want = net.hvp(X, [0, 1], v.astype("f")).tobytes()
     for same in (v, v.tolist(), v.astype("f8"), np.repeat(v, 2)[::2], v.astype(">f4")):
         assert net.hvp(X, [0, 1], same).tobytes() == want
-
-
-def test_layers_that_the_kernels_do_not_know_are_refused():
-    with pytest.raises(TypeError, match="hvp: expected a network of Dense layers, got 'norm'"):
-        chain.only_dense(types.SimpleNamespace(layers=(fb.Dense(3), "norm")), "hvp")
