@@ -22,8 +22,6 @@ def product(net, X, y, v, sample_weight, out):
             f"Hessian, got {checks.described(net.objective)}"
         )
     X, targets, weights, n, total = net._pass(X, y, sample_weight)
-    if targets.dtype.kind == "f" and not data.all_finite(targets):
-        raise ValueError("y: expected targets without NaN for hvp, also with missing_targets='mask'")
     v = vector(v, net.n_params, net.dtype)
     shape = (net.n_params,)
     if out is None:

@@ -284,12 +284,14 @@ def output_of(loss, y, z):
 def hvp(layers, X, t, loss, directions, sample_weight=None, **parameters):
     """The Hessian of the mean loss times a vector, whose parts V and c for each W and b are `directions`. Flat.
 
-    R{.} of every line of `forward`, `loss_and_delta` and `backward` (Pearlmutter, 1994).
+    R{.} of every line of `forward`, `loss_and_delta` and `backward` (Pearlmutter, 1994). Targets may be NaN: missing.
     """
     w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float)
-    coefficients = (w / w.sum())[:, None]
-    if t.ndim == 1 and layers[-1][0].shape[0] == 1 and loss != "cross_entropy":
+    outputs = layers[-1][0].shape[0]
+    if t.ndim == 1 and outputs == 1 and loss != "cross_entropy":
         t = t[:, None]
+    share = w[:, None] * np.broadcast_to(~np.isnan(t if t.ndim == 2 else t[:, None]), (len(X), outputs))
+    coefficients, t = outputs * share / share.sum(), np.nan_to_num(t)  # what is missing has no part in sum and mean
     steps, tangents, rx = forward(layers, X), [], np.zeros_like(X)
     for (W, _, activation), (x, y, z), (V, c) in zip(layers, steps, directions, strict=True):
         ry = x @ V.T + rx @ W.T + (0 if c is None else c)  # y = W x + b
