@@ -733,6 +733,7 @@ class Network:
         rtol: float | None = None,
         atol: float | None = None,
         seed: int | None = 0,
+        training: bool = False,
     ) -> "GradCheck":
         """Compares the gradient, by all parameters and by the inputs, with finite differences of the loss in float64.
 
@@ -749,6 +750,8 @@ class Network:
             What an entry may differ by. :func:`fastbp.gradcheck.check` says how the defaults are chosen.
         seed : int, optional
             Of the directions.
+        training : bool
+            Whether to check what the next step of `fit` sees, as in :meth:`loss`, with the same masks throughout.
 
         Returns
         -------
@@ -776,7 +779,7 @@ class Network:
         """
         from . import gradcheck
 
-        return gradcheck.check(self, X, y, mode=mode, eps=eps, rtol=rtol, atol=atol, seed=seed)
+        return gradcheck.check(self, X, y, mode=mode, eps=eps, rtol=rtol, atol=atol, seed=seed, training=training)
 
     def trace(self, x: ArrayLike, y: ArrayLike) -> "Trace":
         """Every intermediate number and every partial of one sample, by name, in the order of their computation.
