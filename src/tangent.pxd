@@ -66,15 +66,14 @@ cdef inline void layer_forward(const Tangent *t, int l, long row, long rows) noe
     cdef const Plan *plan = t.block.plan
     cdef const Layer *layer = &plan.layers[l]
     cdef int activation = activation_of(plan, l, t.block.to_loss and plan.from_logits)
-    cdef long stride = plan.stride, I = layer.inputs, O = layer.outputs, panel, at, r
+    cdef long stride = plan.stride, I = layer.inputs, O = layer.outputs, panel, at, r, k
     cdef const real *arena = t.block.arena + row * VL
     cdef real *along = t.along.arena + row * VL
     cdef Norm norm
     if layer.kind == DENSE:
-        multiply(t.along.arena + layer.forward_weight, I, O, layer_input(plan, arena, l), stride, True,
-                 t.along.arena + layer.bias_lanes, along + layer.y, rows)
-        if l > 0:
-            multiply(t.block.arena + layer.forward_weight, I, O, layer_input(plan, along, l), stride, False, NULL,
+        for k in range(2 if l > 0 else 1):  # V x + c, W R{x}
+            multiply((t.along.arena if k == 0 else t.block.arena) + layer.forward_weight, I, O,
+                     layer_input(plan, arena if k == 0 else along, l), stride, k == 0, t.along.arena + layer.bias_lanes,
                      along + layer.y, rows)
     elif not in_place(layer):
         norm_of(t, l, &norm)
@@ -175,9 +174,9 @@ cdef inline void layer_backward_part(void *argument, int part, int parts) noexce
         rows = least(share(groups, part + 1, parts) * GROUP, block.rows) - row
         arena += row * VL
         along += row * VL
-        multiply(block.arena + layer.backward_weight, O, I, arena + t.delta, stride, True, NULL, arena + t.dx, rows)
-        multiply(block.arena + layer.backward_weight, O, I, along + t.delta, stride, True, NULL, along + t.dx, rows)
-        multiply(t.along.arena + layer.backward_weight, O, I, arena + t.delta, stride, False, NULL, along + t.dx, rows)
+        for k in range(3):                  # W^T dL/dy, W^T R{dL/dy} and V^T dL/dy: `multiply` is compiled once
+            multiply((t.along.arena if k == 2 else block.arena) + layer.backward_weight, O, I,
+                     (along if k == 1 else arena) + t.delta, stride, k < 2, NULL, (arena if k == 0 else along) + t.dx, rows)
 
 
 cdef inline void tangent_backward(Tangent *t) noexcept nogil:
