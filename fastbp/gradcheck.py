@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from . import checks, data, losses
+from . import chain, checks, data, losses
 from .differences import SAFETY
 from .gradreport import GradCheck, Part
-from .twin import OwnLoss, Twin, gradient, rounding_errors
+from .twin import OwnLoss, Twin, gradient, outputs, rounding_errors
 
 MODES = ("auto", "full", "fast")
 EPS = float(np.finfo(np.float64).eps ** (1 / 3))  # 6.1e-6
@@ -16,7 +16,7 @@ DIRECTIONS = 4  # of each part in fast mode
 MOST_WORK = 2e10  # multiply-adds of a full check that "auto" allows: a few seconds
 
 
-def check(net, X, y, *, mode="auto", eps=None, rtol=None, atol=None, seed=0):
+def check(net, X, y, *, mode="auto", eps=None, rtol=None, atol=None, seed=0, training=False):
     """Compares the gradient of `net` with finite differences of its loss in float64.
 
     Parameters
@@ -48,6 +48,10 @@ def check(net, X, y, *, mode="auto", eps=None, rtol=None, atol=None, seed=0):
         too.
     seed : int, optional
         Of the directions of the fast mode; None takes one from the operating system.
+    training : bool
+        Whether to check the function that the next step of `fit` sees, as ``loss(X, y, training=True)``: dropouts drop,
+        with the same masks at every evaluation, and batch norms take mean and variance of the rows of X, through which
+        the gradient goes too. Running statistics and the masks to come stay as they are.
 
     Returns
     -------
@@ -105,7 +109,10 @@ def check(net, X, y, *, mode="auto", eps=None, rtol=None, atol=None, seed=0):
     atol = None if atol is None else checks.number("atol", atol, above=0)
     mode = checks.choice("mode", mode, MODES)
     seed = checks.seed("seed", seed)
+    training = checks.boolean("training", training)
     X = data.inputs(X, net.n_inputs, net.dtype)
+    if training:
+        chain.refuse_one_row(net.layers, len(X), "X")
     targets = data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
     if not np.isfinite(net.params).all():
         raise ValueError(f"params: expected finite parameters, got {net.params[~np.isfinite(net.params)][0]}")
@@ -113,21 +120,21 @@ def check(net, X, y, *, mode="auto", eps=None, rtol=None, atol=None, seed=0):
         losses_taken = 2 * (net.n_params + X.size)
         mode = "full" if losses_taken * len(X) * net.n_params <= MOST_WORK else "fast"
 
-    loss, _ = net.loss_and_grad(X, targets)
-    analytic = gradient(net, X, targets).astype(np.float64)
-    twin = Twin(net, X, targets, eps)
+    loss, _ = net.loss_and_grad(X, targets, training=training)
+    analytic = gradient(net, X, targets, training).astype(np.float64)
+    twin = Twin(net, X, targets, eps, training)
     if not np.isfinite(twin.value):
         raise ValueError(f"X, y: expected rows with a finite loss, got a loss of {twin.value}")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows around the point fails there
-        loss_errors, errors = rounding_errors(net, X, targets)
+        loss_errors, errors = rounding_errors(net, X, targets, training)
         judge = Judge(twin, analytic, errors, rtol, atol, None if mode == "full" else np.random.default_rng(seed))
         parts = tuple(judge.part(*part) for part in parts_of(net, X))
         model = None if mode == "full" else judge.part(0, (net.n_params,), None, "model")
         objective = None if isinstance(net.objective, losses.Loss) else own_loss(net, X, targets, judge, eps)
     allowed = max(rtol * abs(twin.value), SAFETY * np.std(loss_errors) if atol is None else atol)
     agree = bool(abs(loss - twin.value) <= allowed)
-    rows = f"{len(X)} row{'s' if len(X) > 1 else ''}"
-    return GradCheck(parts, loss, twin.value, agree, f"{net!r}, {rows}", eps, mode, model, objective)
+    what = f"{net!r}, {len(X)} row{'s' if len(X) > 1 else ''}{', in training' if training else ''}"
+    return GradCheck(parts, loss, twin.value, agree, what, eps, mode, model, objective, training)
 
 
 def parts_of(net, X):
@@ -145,7 +152,8 @@ def parts_of(net, X):
 
 def own_loss(net, X, targets, judge, eps):
     """The part of a loss object of the user's: its delta by the outputs, in float64."""
-    twin = OwnLoss(net.objective, judge.twin.net.predict(judge.twin.X), targets, eps)
+    at = outputs(judge.twin.net, judge.twin.X, judge.twin.training)
+    twin = OwnLoss(net.objective, at, targets, eps)
     judge = Judge(twin, twin.gradient, np.zeros((1, twin.gradient.size)), RTOL["float64"], judge.atol, judge.rng)
     return judge.part(0, (len(X), net.n_outputs), None, "loss")
 

@@ -115,6 +115,8 @@ class GradCheck:
     objective : Part or None
         The delta of a loss object of the user's own beside differences of its value by the outputs. Where this is
         wrong, the parts are too, and the loss is at fault.
+    training : bool
+        Whether the function is that of a step of `fit`.
     """
 
     layers: tuple
@@ -126,6 +128,7 @@ class GradCheck:
     mode: str = "full"
     model: Part | None = None
     objective: Part | None = None
+    training: bool = False
 
     @property
     def parts(self):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import chain, checks, data, losses
+from . import checks, data, losses
 
 
 def vector(v, n_params, dtype, name="v"):
@@ -15,7 +15,6 @@ def vector(v, n_params, dtype, name="v"):
 
 def product(net, X, y, v, sample_weight, out):
     """What `Network.hvp` returns."""
-    chain.only_dense(net, "hvp")
     own = not isinstance(net.objective, losses.Loss)
     if own and not callable(getattr(net.objective, "second_derivative", None)):
         raise TypeError(
@@ -23,8 +22,6 @@ def product(net, X, y, v, sample_weight, out):
             f"Hessian, got {checks.described(net.objective)}"
         )
     X, targets, weights, n, total = net._pass(X, y, sample_weight)
-    if targets.dtype.kind == "f" and not data.all_finite(targets):
-        raise ValueError("y: expected targets without NaN for hvp, also with missing_targets='mask'")
     v = vector(v, net.n_params, net.dtype)
     shape = (net.n_params,)
     if out is None:

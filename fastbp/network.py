@@ -498,14 +498,14 @@ class Network:
         Raises
         ------
         ValueError, TypeError
-            For bad arguments; for a loss object of one's own that has no ``second_derivative``; for layers other than
-            :class:`Dense`.
+            For bad arguments; for a loss object of one's own that has no ``second_derivative``.
 
         Notes
         -----
         The derivative along v of the forward and the backward pass (Pearlmutter, "Fast exact multiplication by the
-        Hessian", 1994), at the cost of some three gradients. At kinks (relu at 0) it is that of the lines on both
-        sides. The bits do not depend on threads.
+        Hessian", 1994), at the cost of some three gradients, in evaluation mode: a dropout drops nothing, the running
+        statistics of a batch norm are constants. Missing targets have no part in it. At kinks (relu at 0) it is that of
+        the lines on both sides. The bits do not depend on threads.
 
         A loss object of one's own supplies ``second_derivative(outputs, targets, direction)``: the derivative of the
         delta that its ``value_and_delta`` returns, as the outputs move along `direction`; all three of shape (n, out).
@@ -733,6 +733,7 @@ class Network:
         rtol: float | None = None,
         atol: float | None = None,
         seed: int | None = 0,
+        training: bool = False,
     ) -> "GradCheck":
         """Compares the gradient, by all parameters and by the inputs, with finite differences of the loss in float64.
 
@@ -749,6 +750,8 @@ class Network:
             What an entry may differ by. :func:`fastbp.gradcheck.check` says how the defaults are chosen.
         seed : int, optional
             Of the directions.
+        training : bool
+            Whether to check what the next step of `fit` sees, as in :meth:`loss`, with the same masks throughout.
 
         Returns
         -------
@@ -776,7 +779,7 @@ class Network:
         """
         from . import gradcheck
 
-        return gradcheck.check(self, X, y, mode=mode, eps=eps, rtol=rtol, atol=atol, seed=seed)
+        return gradcheck.check(self, X, y, mode=mode, eps=eps, rtol=rtol, atol=atol, seed=seed, training=training)
 
     def trace(self, x: ArrayLike, y: ArrayLike) -> "Trace":
         """Every intermediate number and every partial of one sample, by name, in the order of their computation.

@@ -21,10 +21,14 @@ class Twin(Function):
         As `data.targets` gives them.
     eps : float
         As of `Function`.
+    training : bool
+        Whether it is the loss of the next step of `fit`. The masks of dropouts are the same at every evaluation and in
+        both dtypes: they follow from the network's key and its number of steps.
     """
 
-    def __init__(self, net, X, targets, eps):
+    def __init__(self, net, X, targets, eps, training=False):
         self.original = net, X, targets
+        self.training = training
         self.dtype = net.dtype
         self.net = net.copy(dtype="float64")
         self.X = np.array(X, np.float64)
@@ -32,10 +36,10 @@ class Twin(Function):
         super().__init__((self.net.params, self.X.reshape(-1)), eps)
 
     def function(self):
-        return loss(self.net, self.X, self.targets)
+        return loss(self.net, self.X, self.targets, self.training)
 
     def derivative(self):
-        return gradient(self.net, self.X, self.targets)
+        return gradient(self.net, self.X, self.targets, self.training)
 
     def sizes(self, vector):
         return sizes(self.X).reshape(-1) if vector.base is self.X else super().sizes(vector)
@@ -49,7 +53,7 @@ class Twin(Function):
         gradients = []
         for _ in range(ROUNDINGS):
             own.params[:] = moved(net.params, size, rng)
-            gradients.append(gradient(own, moved(X, size, rng), targets))
+            gradients.append(gradient(own, moved(X, size, rng), targets, self.training))
         return np.array(gradients)
 
 
@@ -79,14 +83,22 @@ class OwnLoss(Function):
         return np.array([self.call(moved(self.outputs, size, rng))[1].reshape(-1) for _ in range(ROUNDINGS)])
 
 
-def loss(net, X, targets):
+def loss(net, X, targets, training):
     """The mean loss, for data that has come through the door."""
-    return net._loss(X, targets)
+    return net._loss(X, targets, training=training)
 
 
-def gradient(net, X, targets):
+def gradient(net, X, targets, training):
     """dL/dparams, then dL/dX, flat."""
-    return np.concatenate([net.loss_and_grad(X, targets)[1], net.input_grad(X, targets).ravel()])
+    by_params = net.loss_and_grad(X, targets, training=training)[1]
+    return np.concatenate([by_params, net.input_grad(X, targets, training=training).ravel()])
+
+
+def outputs(net, X, training):
+    """Of the last layer; what `predict` gives, or what a step sees."""
+    z = np.empty((len(X), net.n_outputs), net.dtype)
+    net._engine.predict(X, z, len(X), training)
+    return z
 
 
 def wide(targets):
@@ -104,7 +116,7 @@ def moved(array, size, rng):
     return (array + size * rng.uniform(-1, 1, array.shape) * sizes(array)).astype(array.dtype)
 
 
-def rounding_errors(net, X, targets):
+def rounding_errors(net, X, targets, training):
     """What rounding in the net's own dtype does: errors (k,) of its loss and (k, n) of its gradient at k points around.
 
     Taken from the difference to float64, all numbers moved by some thousandths: rounding differs from point to point
@@ -118,6 +130,6 @@ def rounding_errors(net, X, targets):
         twin.params[:] = own.params
         near = moved(X, 1e-3, rng)
         pair = (own, near, targets), (twin, near.astype(np.float64), wide(targets))
-        gradients.append(gradient(*pair[0]) - gradient(*pair[1]))
-        values.append(loss(*pair[0]) - loss(*pair[1]))
+        gradients.append(gradient(*pair[0], training) - gradient(*pair[1], training))
+        values.append(loss(*pair[0], training) - loss(*pair[1], training))
     return np.array(values), np.array(gradients)

@@ -7,6 +7,7 @@ from simd cimport (real, vec, VL, v_load, v_store, v_splat, v_zero, v_max, v_min
 from names cimport (RELU, LEAKY_RELU, ELU, SELU, GELU, GELU_TANH, SILU, SOFTPLUS, SIGMOID, HARD_SIGMOID, TANH, SOFTSIGN,
                     EXP, MSE, HUBER, POISSON, CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
 from plan cimport Layer, Plan, panels
+from losses cimport if_present
 from activations cimport GELU_CUBIC_3, GELU_END, HALF, INV_SQRT_2PI, ONE, SQRT_2_OVER_PI, gelu_tanh, slope, softmax
 
 
@@ -149,5 +150,5 @@ cdef inline void loss_tangent(const Plan *plan, const real *arena, const real *t
     for panel in range(panels(last.outputs)):
         for r in range(rows):
             at = panel * plan.stride + r * VL
-            v_store(rdelta + at, v_splat(scales[r]) * v_load(rz + at)
-                    * loss_curvature(plan.loss, v_load(z + at), v_load(t + at), parameter))
+            v_store(rdelta + at, if_present(True, v_load(t + at), v_splat(scales[r]) * v_load(rz + at)
+                                            * loss_curvature(plan.loss, v_load(z + at), v_load(t + at), parameter)))

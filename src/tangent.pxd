@@ -9,17 +9,21 @@
 #     dL/dW = dL/dy x^T           R{dL/dW} = R{dL/dy} x^T + dL/dy R{x}^T
 #     dL/dx = W^T dL/dy           R{dL/dx} = W^T R{dL/dy} + V^T dL/dy
 #
-# There is a second arena of the same plan: R{a} lies there at the offset of a, packed V at that of packed W.
+# There is a second arena of the same plan: R{a} lies there at the offset of a, packed V at that of packed W. Layers other
+# than Dense compute as in evaluation: norm_tangent.pxd has the norms, a dropout is the identity.
 
 from simd cimport real, VL, PAIR, ends, zero_lanes, product_by_rows
-from names cimport GIVEN_DELTA, IDENTITY, SOFTMAX
+from names cimport DENSE, GIVEN_DELTA, IDENTITY, SOFTMAX
 from plan cimport GROUP, KC, MAX_BLOCK_ROWS, Layer, Plan, blocks, least, panels, slivers, vectors_of
 from team cimport share
 from pack cimport pack_rows, unpack_rows
+from between cimport copy_rows, in_place
 from forward cimport INFINITY, activation_of, layer_input
 from backward cimport bias_gradient, weight_gradient
 from block cimport Block, block_forward, pack
 from curvature cimport apply_backward, apply_forward, loss_tangent, softmax_backward, softmax_forward
+from norm_tangent cimport Norm, make_norm, norm_backward, norm_forward, norm_weights, place_statistics
+from libc.string cimport memset
 
 cdef struct Tangent:
     Block *block            # its to_dz is set where a loss is wanted
@@ -51,19 +55,31 @@ cdef inline void multiply(const real *packed, long depth, long width, const real
                             least(KC, depth - k), &e, c + o // VL * stride, stride)
 
 
+cdef inline void norm_of(const Tangent *t, int l, Norm *norm) noexcept nogil:
+    cdef const Plan *plan = t.block.plan
+    make_norm(norm, plan, &plan.layers[l], t.block.parameters, t.along.parameters, t.block.arena, t.along.arena,
+              layer_input(plan, t.block.arena, l), layer_input(plan, t.along.arena, l))
+
+
 cdef inline void layer_forward(const Tangent *t, int l, long row, long rows) noexcept nogil:
     """R{y} and R{z} of layer l."""
     cdef const Plan *plan = t.block.plan
     cdef const Layer *layer = &plan.layers[l]
     cdef int activation = activation_of(plan, l, t.block.to_loss and plan.from_logits)
-    cdef long stride = plan.stride, I = layer.inputs, O = layer.outputs, panel, at, r
+    cdef long stride = plan.stride, I = layer.inputs, O = layer.outputs, panel, at, r, k
     cdef const real *arena = t.block.arena + row * VL
     cdef real *along = t.along.arena + row * VL
-    multiply(t.along.arena + layer.forward_weight, I, O, layer_input(plan, arena, l), stride, True,
-             t.along.arena + layer.bias_lanes, along + layer.y, rows)
-    if l > 0:
-        multiply(t.block.arena + layer.forward_weight, I, O, layer_input(plan, along, l), stride, False, NULL,
-                 along + layer.y, rows)
+    cdef Norm norm
+    if layer.kind == DENSE:
+        for k in range(2 if l > 0 else 1):  # V x + c, W R{x}
+            multiply((t.along.arena if k == 0 else t.block.arena) + layer.forward_weight, I, O,
+                     layer_input(plan, arena if k == 0 else along, l), stride, k == 0, t.along.arena + layer.bias_lanes,
+                     along + layer.y, rows)
+    elif not in_place(layer):
+        norm_of(t, l, &norm)
+        norm_forward(&norm, row, rows)
+    elif activation == IDENTITY:
+        copy_rows(plan, layer, layer_input(plan, along, l), along + layer.z, rows)
     if activation == SOFTMAX:
         for r in range(rows):
             at = r * VL
@@ -122,7 +138,7 @@ cdef inline void back_through_part(void *argument, int part, int parts) noexcept
 
 
 cdef inline void layer_backward_part(void *argument, int part, int parts) noexcept nogil:
-    """R{dL/db} and R{dL/dW} of the layer, by their elements; dL/dx and R{dL/dx}, by rows.
+    """R{dL/db} and R{dL/dW} of the layer (a norm's beta and gamma), by their elements; dL/dx and R{dL/dx}, by rows.
 
     The two products of R{dL/dW} take turns every MAX_BLOCK_ROWS rows, however many the block has.
     """
@@ -134,8 +150,17 @@ cdef inline void layer_backward_part(void *argument, int part, int parts) noexce
     cdef real *along = t.along.arena
     cdef real *gradient = t.results + layer.weight
     cdef long groups = blocks(block.rows, GROUP), stride = plan.stride, I = layer.inputs, O = layer.outputs, row, rows, k
+    cdef Norm norm
     if layer.bias >= 0:
         bias_gradient(layer, along + t.delta, stride, block.rows, block.resume, t.results + layer.bias, part, parts)
+    if layer.kind != DENSE:
+        norm_of(t, t.layer, &norm)
+        norm_weights(&norm, arena + t.delta, along + t.delta, block.rows, block.resume, gradient, part, parts)
+        if t.layer > 0:
+            row = share(groups, part, parts) * GROUP
+            rows = least(share(groups, part + 1, parts) * GROUP, block.rows) - row
+            norm_backward(&norm, arena + t.delta, along + t.delta, arena + t.dx, along + t.dx, row, rows)
+        return
     for k in range(blocks(block.rows, MAX_BLOCK_ROWS)):
         row = k * MAX_BLOCK_ROWS
         rows = least(MAX_BLOCK_ROWS, block.rows - row)
@@ -149,9 +174,9 @@ cdef inline void layer_backward_part(void *argument, int part, int parts) noexce
         rows = least(share(groups, part + 1, parts) * GROUP, block.rows) - row
         arena += row * VL
         along += row * VL
-        multiply(block.arena + layer.backward_weight, O, I, arena + t.delta, stride, True, NULL, arena + t.dx, rows)
-        multiply(block.arena + layer.backward_weight, O, I, along + t.delta, stride, True, NULL, along + t.dx, rows)
-        multiply(t.along.arena + layer.backward_weight, O, I, arena + t.delta, stride, False, NULL, along + t.dx, rows)
+        for k in range(3):                  # W^T dL/dy, W^T R{dL/dy} and V^T dL/dy: `multiply` is compiled once
+            multiply((t.along.arena if k == 2 else block.arena) + layer.backward_weight, O, I,
+                     (along if k == 1 else arena) + t.delta, stride, k < 2, NULL, (arena if k == 0 else along) + t.dx, rows)
 
 
 cdef inline void tangent_backward(Tangent *t) noexcept nogil:
@@ -164,6 +189,8 @@ cdef inline void tangent_backward(Tangent *t) noexcept nogil:
         t.layer = l
         if l < plan.n_layers - 1 or not plan.from_logits:
             t.block.pool.run(back_through_part, t, plan.threads)
+        if in_place(&plan.layers[l]):
+            continue
         t.block.pool.run(layer_backward_part, t, plan.threads)
         spare = t.delta
         t.delta = t.dx
@@ -177,6 +204,9 @@ cdef inline void tangent_pass(Tangent *t, long rows) noexcept nogil:
     cdef long k, row
     pack(block, plan.block_rows)                                # which are not few
     pack(&t.along, plan.block_rows)
+    place_statistics(plan, t.along.arena)
+    if plan.layers[0].kind != DENSE:                            # which takes no R{x} there
+        memset(t.along.arena + plan.x, 0, panels(plan.layers[0].inputs) * plan.stride * sizeof(real))
     for k in range(blocks(rows, plan.block_rows)):
         row = k * plan.block_rows
         block.resume = k > 0

@@ -42,6 +42,12 @@ def d_gelu_tanh(y):
     return 0.5 * (1 + t) + 0.5 * y * (1 - t * t) * GELU_SCALE * (1 + 3 * 0.044715 * y * y)
 
 
+def d2_gelu_tanh(y):  # h = y (1 + t) / 2, t = tanh u: h'' = t' + y t'' / 2
+    du, d2u = GELU_SCALE * (1 + 3 * 0.044715 * y * y), GELU_SCALE * 6 * 0.044715 * y
+    t = np.tanh(GELU_SCALE * (y + 0.044715 * y**3))
+    return (1 - t * t) * (du + 0.5 * y * (d2u - 2 * t * du * du))
+
+
 def softmax(y):
     e = np.exp(y - y.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
@@ -78,6 +84,40 @@ def activation_backward(name, y, z, dz):
     if name == "softmax":  # dz_i/dy_j = z_i (delta_ij - z_j)
         return z * (dz - (dz * z).sum(axis=1, keepdims=True))
     return dz * ACTIVATIONS[name][1](y)
+
+
+# name: h''(y), at kinks that of the lines on both sides
+CURVATURES = {
+    "identity": np.zeros_like,
+    "relu": np.zeros_like,
+    "leaky_relu": np.zeros_like,
+    "elu": lambda y: np.where(y > 0, 0, np.exp(np.minimum(y, 0))),
+    "selu": lambda y: SELU_SCALE * SELU_ALPHA * np.where(y > 0, 0, np.exp(np.minimum(y, 0))),
+    "gelu": lambda y: (2 - y * y) * np.exp(-y * y / 2) / math.sqrt(2 * math.pi),
+    "gelu_tanh": d2_gelu_tanh,
+    "silu": lambda y: sigmoid(y) * sigmoid(-y) * (2 + y * (sigmoid(-y) - sigmoid(y))),
+    "softplus": lambda y: sigmoid(y) * sigmoid(-y),
+    "sigmoid": lambda y: sigmoid(y) * sigmoid(-y) * (sigmoid(-y) - sigmoid(y)),
+    "hard_sigmoid": np.zeros_like,
+    "tanh": lambda y: -2 * np.tanh(y) * (1 - np.tanh(y) ** 2),
+    "softsign": lambda y: -2 * np.sign(y) / (1 + np.abs(y)) ** 3,
+    "exp": np.exp,
+}
+
+
+def activation_tangent(name, y, z, ry):
+    """R{z}, the derivative of z along a direction, from R{y}."""
+    return activation_backward(name, y, z, ry)  # dz/dy is symmetric
+
+
+def backward_tangent(name, y, z, dz, ry, rdz):
+    """R{dL/dy} from dL/dz, R{y} and R{dL/dz}."""
+    if name == "softmax":  # dL/dy = z q, q = dL/dz - z . dL/dz
+        rz = activation_tangent(name, y, z, ry)
+        q = dz - (z * dz).sum(axis=1, keepdims=True)
+        rq = rdz - (rz * dz + z * rdz).sum(axis=1, keepdims=True)
+        return rz * q + z * rq
+    return ACTIVATIONS[name][1](y) * rdz + CURVATURES[name](y) * ry * dz
 
 
 # Losses: u (B, O) is the output z, or the logits y for LOGIT_LOSSES. Each gives the row losses l (B,) and dl/du (B, O).
@@ -141,6 +181,24 @@ def hinge(u, t):
 
 
 LOSSES = {f.__name__: f for f in (mse, mae, huber, quantile, poisson, cross_entropy, binary_cross_entropy, hinge)}
+
+
+def softmax_curvature(u, t, ru, label_smoothing=0.0):
+    """R{softmax(u) sum(t) - t}; smoothing leaves sum(t) as it is."""
+    p = softmax(u)
+    return (np.ones((len(u), 1)) if t.ndim == 1 else t.sum(axis=1, keepdims=True)) * activation_backward(
+        "softmax", u, p, ru
+    )
+
+
+# name: R{dl/du} from R{u}; the other losses are made of straight lines
+LOSS_TANGENTS = {
+    "mse": lambda u, t, ru: 2 * ru / u.shape[1],
+    "huber": lambda u, t, ru, delta=1.0: np.where(np.abs(u - t) < delta, ru, 0) / u.shape[1],
+    "poisson": lambda u, t, ru: np.exp(u) * ru / u.shape[1],
+    "binary_cross_entropy": lambda u, t, ru: sigmoid(u) * sigmoid(-u) * ru / u.shape[1],
+    "cross_entropy": softmax_curvature,
+}
 
 
 # The network: one (W, b, activation) a layer, b None where the layer has no bias
@@ -216,6 +274,52 @@ def loss_and_grad(layers, X, t, loss, sample_weight=None, coefficients=None, **p
     grads, dX = backward(layers, steps, dy)
     flat = np.concatenate([part.ravel() for pair in grads for part in pair if part is not None])
     return value, flat, dX
+
+
+def output_of(loss, y, z):
+    """What a loss is computed from."""
+    return y if loss in LOGIT_LOSSES else z
+
+
+def hvp(layers, X, t, loss, directions, sample_weight=None, **parameters):
+    """The Hessian of the mean loss times a vector, whose parts V and c for each W and b are `directions`. Flat.
+
+    R{.} of every line of `forward`, `loss_and_delta` and `backward` (Pearlmutter, 1994). Targets may be NaN: missing.
+    """
+    w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float)
+    outputs = layers[-1][0].shape[0]
+    if t.ndim == 1 and outputs == 1 and loss != "cross_entropy":
+        t = t[:, None]
+    share = w[:, None] * np.broadcast_to(~np.isnan(t if t.ndim == 2 else t[:, None]), (len(X), outputs))
+    coefficients, t = outputs * share / share.sum(), np.nan_to_num(t)  # what is missing has no part in sum and mean
+    steps, tangents, rx = forward(layers, X), [], np.zeros_like(X)
+    for (W, _, activation), (x, y, z), (V, c) in zip(layers, steps, directions, strict=True):
+        ry = x @ V.T + rx @ W.T + (0 if c is None else c)  # y = W x + b
+        rz = activation_tangent(activation, y, z, ry)
+        tangents.append((rx, ry))
+        rx = rz
+    _, y, z = steps[-1]
+    ry, rz = tangents[-1][1], rx
+    u, ru = output_of(loss, y, z), output_of(loss, ry, rz)
+    dz = coefficients * LOSSES[loss](u, t, **parameters)[1]
+    rdz = np.zeros_like(u)
+    if loss in LOSS_TANGENTS:
+        rdz = coefficients * LOSS_TANGENTS[loss](u, t, ru, **parameters)
+    products = []
+    for k in range(len(layers) - 1, -1, -1):
+        W, b, activation = layers[k]
+        x, y, z = steps[k]
+        rx, ry = tangents[k]
+        if k == len(layers) - 1 and loss in LOGIT_LOSSES:
+            dy, rdy = dz, rdz
+        else:
+            dy = activation_backward(activation, y, z, dz)
+            rdy = backward_tangent(activation, y, z, dz, ry, rdz)
+        if b is not None:
+            products.insert(0, rdy.sum(axis=0))  # db = dy
+        products.insert(0, (rdy.T @ x + dy.T @ rx).ravel())  # dW = dy x^T
+        dz, rdz = dy @ W, rdy @ W + dy @ directions[k][0]  # dx = W^T dy
+    return np.concatenate(products)
 
 
 def row_gradients(layers, steps, dy):

@@ -2,6 +2,10 @@
 
 Samples are rows: x, z (B, O). Each layer's `forward` keeps what its `backward` needs; that returns dL/dx, and leaves
 dL/dW, dL/db (of a norm dL/dgamma, dL/dbeta) in `gradients`.
+
+R{.} is the derivative along a direction, whose part for the layer's W and b (gamma and beta) is V and c. After a
+`forward` of evaluation `forward_tangent` gives R{z} from R{x}, and `backward_tangent` dL/dx and R{dL/dx} from dL/dz and
+R{dL/dz}; it leaves R{dL/dW}, R{dL/db} in `gradients`.
 """
 
 import numpy as np
@@ -52,6 +56,19 @@ class Dense:
         self.gradients = (dy.T @ self.x, None if self.b is None else dy.sum(axis=0))
         return dy @ self.W
 
+    def forward_tangent(self, rx, V, c):
+        self.rx, self.V = rx, V
+        self.ry = self.x @ V.T + rx @ self.W.T + (0 if c is None else c)
+        return reference.activation_tangent(self.activation, self.y, self.z, self.ry)
+
+    def backward_tangent(self, dz, rdz):
+        dy = reference.activation_backward(self.activation, self.y, self.z, dz)
+        return self.tangent_from_y(dy, reference.backward_tangent(self.activation, self.y, self.z, dz, self.ry, rdz))
+
+    def tangent_from_y(self, dy, rdy):
+        self.gradients = (rdy.T @ self.x + dy.T @ self.rx, None if self.b is None else rdy.sum(axis=0))
+        return dy @ self.W, rdy @ self.W + dy @ self.V
+
 
 class Activation:
     gradients = (None, None)
@@ -69,6 +86,17 @@ class Activation:
     def backward_from_y(self, dy):
         return dy
 
+    def forward_tangent(self, rx, V, c):
+        self.ry = rx
+        return reference.activation_tangent(self.activation, self.y, self.z, rx)
+
+    def backward_tangent(self, dz, rdz):
+        dy = reference.activation_backward(self.activation, self.y, self.z, dz)
+        return dy, reference.backward_tangent(self.activation, self.y, self.z, dz, self.ry, rdz)
+
+    def tangent_from_y(self, dy, rdy):
+        return dy, rdy
+
 
 class Dropout:
     gradients = (None, None)
@@ -82,6 +110,12 @@ class Dropout:
 
     def backward(self, dz):
         return dz * self.factor
+
+    def forward_tangent(self, rx, V, c):
+        return rx
+
+    def backward_tangent(self, dz, rdz):
+        return dz, rdz
 
 
 class LayerNorm:
@@ -101,6 +135,23 @@ class LayerNorm:
         dn = self.gamma * dz
         mean_product = (dn * self.n).mean(axis=self.axis, keepdims=True)
         return (dn - dn.mean(axis=self.axis, keepdims=True) - self.n * mean_product) / self.deviation
+
+    def average(self, a):
+        return a.mean(axis=1, keepdims=True)
+
+    def forward_tangent(self, rx, V, c):
+        self.V = V
+        self.shrinking = self.average(self.n * rx) / self.deviation  # -R{s} / s, s = 1 / deviation
+        self.rn = (rx - self.average(rx) - self.n * self.average(self.n * rx)) / self.deviation
+        return V * self.n + self.gamma * self.rn + c
+
+    def backward_tangent(self, dz, rdz):
+        n, rn, average = self.n, self.rn, self.average
+        self.gradients = ((rdz * n + dz * rn).sum(axis=0), rdz.sum(axis=0))
+        dn, rdn = self.gamma * dz, self.V * dz + self.gamma * rdz
+        dx = (dn - average(dn) - n * average(dn * n)) / self.deviation
+        of_rest = rdn - average(rdn) - rn * average(dn * n) - n * average(rdn * n + dn * rn)
+        return dx, of_rest / self.deviation - self.shrinking * dx
 
 
 class BatchNorm(LayerNorm):
@@ -124,6 +175,9 @@ class BatchNorm(LayerNorm):
             return super().backward(dz)
         self.gradients = ((dz * self.n).sum(axis=0), dz.sum(axis=0))
         return self.gamma * dz / self.deviation
+
+    def average(self, a):
+        return 0.0  # mean and variance are given
 
     def keep(self):
         """What a step does to the running statistics."""
@@ -175,3 +229,21 @@ class Chain:
             d = layer.backward(d)
         flat = [g.ravel() for layer in self.layers for g in layer.gradients if g is not None]
         return row_losses.mean(), np.concatenate(flat), d
+
+    def hvp(self, X, t, directions, sample_weight=None):
+        """The Hessian of the loss in evaluation mode times a vector, in its parts V and c for each layer."""
+        last, rx = self.layers[-1], np.zeros(X.shape)
+        z = self.predict(X)
+        for layer, (V, c) in zip(self.layers, directions, strict=True):
+            rx = layer.forward_tangent(rx, V, c)
+        from_logits = self.loss in reference.LOGIT_LOSSES
+        u, ru = (last.y, last.ry) if from_logits else (z, rx)
+        t = t if t.dtype.kind == "i" else t.astype(float)
+        w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float)
+        share = (w / w.sum())[:, None]
+        d = share * reference.LOSSES[self.loss](u, t)[1]
+        rd = share * reference.LOSS_TANGENTS[self.loss](u, t, ru)
+        d, rd = last.tangent_from_y(d, rd) if from_logits else last.backward_tangent(d, rd)
+        for layer in reversed(self.layers[:-1]):
+            d, rd = layer.backward_tangent(d, rd)
+        return np.concatenate([g.ravel() for layer in self.layers for g in layer.gradients if g is not None])

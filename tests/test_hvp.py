@@ -1,20 +1,19 @@
 """The product with the Hessian: against autograd's and torch's, differences of the gradient, and by its laws."""
 
 import threading
-import types
 
 import autograd
 import autograd.numpy as anp
 import numpy as np
 import oracle
 import pytest
+import reference
 from comparison import DTYPES, TOLERANCE, check, relative_error
 from problems import ACTIVATIONS, LOSSES, draw_problem, draw_sizes, make_network, output_of, stable_seed, vector_lanes
 from snapshot import snapshot
 from wellposed import keep_off_kinks
 
 import fastbp as fb
-from fastbp import chain
 
 
 def oracle_gradient(problem, X, t):
@@ -34,6 +33,16 @@ def oracle_gradient(problem, X, t):
 def by_autograd(problem, v, params=None, X=None):
     gradient = oracle_gradient(problem, problem.X if X is None else X, problem.t)
     return autograd.grad(lambda p: anp.dot(gradient(p), v))(problem.params if params is None else params)
+
+
+def by_twin(problem, v):
+    """The slow twin's answer."""
+    spec = problem.spec
+    layers, directions = (
+        reference.as_layers(a, spec.sizes, spec.activations, spec.biases) for a in (problem.params, v)
+    )
+    directions = [(V, c) for V, c, _ in directions]
+    return reference.hvp(layers, problem.X, problem.t, spec.loss, directions, problem.w, **spec.loss_parameters)
 
 
 def spread(problem, v, want, dtype):
@@ -74,7 +83,11 @@ def test_every_activation_and_loss_as_autograd_has_them(activation, variant, dty
         activations = (activation, activation, output_of(variant))
         sizes = draw_sizes(rng, 3, variant, activations)
         shape = {"rows": int(rng.integers(1, 80)), "bias": bias, "weighted": weighted}
-        compare("hvp: autograd", *draw(seed, sizes, activations, variant, **shape, dtype=dtype), dtype)
+        problem, v, want = draw(seed, sizes, activations, variant, **shape, dtype=dtype)
+        # two float64 answers: rounding alone is between them
+        check("hvp: twin, autograd", "float64", relative_error(by_twin(problem, v), want), 1e-12, problem)
+        compare("hvp: autograd", problem, v, want, dtype)
+        compare("hvp: twin", problem, v, by_twin(problem, v), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -83,7 +96,9 @@ def test_every_activation_and_loss_as_autograd_has_them(activation, variant, dty
 def test_every_output_activation(output, variant, dtype):
     """Of losses that are computed from z, so that the way back leads through the last activation."""
     seed = stable_seed("hvp output", output, variant)
-    compare("hvp: outputs", *draw(seed, (5, 11, 6), ("tanh", output), variant, rows=13, dtype=dtype), dtype)
+    problem, v, want = draw(seed, (5, 11, 6), ("tanh", output), variant, rows=13, dtype=dtype)
+    check("hvp: twin, autograd", "float64", relative_error(by_twin(problem, v), want), 1e-12, problem)
+    compare("hvp: outputs", problem, v, want, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -409,8 +424,3 @@ def test_vectors_of_any_kind_of_number_do():
     want = net.hvp(X, [0, 1], v.astype("f")).tobytes()
     for same in (v, v.tolist(), v.astype("f8"), np.repeat(v, 2)[::2], v.astype(">f4")):
         assert net.hvp(X, [0, 1], same).tobytes() == want
-
-
-def test_layers_that_the_kernels_do_not_know_are_refused():
-    with pytest.raises(TypeError, match="hvp: expected a network of Dense layers, got 'norm'"):
-        chain.only_dense(types.SimpleNamespace(layers=(fb.Dense(3), "norm")), "hvp")

@@ -2,10 +2,14 @@
 
 import pickle
 
+import autograd
+import autograd.numpy as anp
 import numpy as np
+import oracle
 import problems
 import pytest
 import reference
+from comparison import DTYPES, TOLERANCE, check, relative_error
 from snapshot import snapshot
 
 import fastbp as fb
@@ -101,6 +105,75 @@ def test_it_is_torchs_mean_over_the_elements_that_are_there(variant):
     got, grad = net.loss_and_grad(problem.X, problem.t)
     assert got == pytest.approx(loss.item(), rel=1e-12)
     np.testing.assert_allclose(grad, params.grad.numpy(), rtol=1e-11, atol=1e-13)
+
+
+def product_by_autograd(problem, v):
+    spec, present = problem.spec, ~np.isnan(problem.t)
+    share = present if problem.w is None else problem.w[:, None] * present
+    t = np.nan_to_num(problem.t)
+
+    def objective(params):
+        ys, z = oracle.pre_activations(spec, params, problem.X)
+        total = 0.0
+        for c in range(t.shape[1]):  # one output alone has a mean over one element
+            of_column = oracle.LOSSES[spec.loss](ys[-1][:, c : c + 1], z[:, c : c + 1], t[:, c : c + 1], spec.parameter)
+            total = total + anp.sum(of_column * share[:, c])
+        return total / share.sum()
+
+    gradient = autograd.grad(objective)
+    return autograd.grad(lambda p: anp.dot(gradient(p), v))(problem.params)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("sizes", SHAPES, ids=str)
+@pytest.mark.parametrize("rows", [2, 3, 40, 600])
+def test_products_with_the_hessian_leave_out_what_is_missing(variant, sizes, rows, dtype):
+    problem, net = draw(variant, sizes, rows, weighted=rows % 2 == 0, dtype=dtype)
+    v = np.random.default_rng(rows).standard_normal(net.n_params).astype(dtype).astype(float)
+    spec = problem.spec
+    layers, directions = (
+        reference.as_layers(a, spec.sizes, spec.activations, spec.biases) for a in (problem.params, v)
+    )
+    directions = [(V, c) for V, c, _ in directions]
+    want = reference.hvp(layers, problem.X, problem.t, spec.loss, directions, problem.w, **spec.loss_parameters)
+    by_autograd = product_by_autograd(problem, v)
+    check("hvp, missing: twin, autograd", "float64", relative_error(want, by_autograd), 1e-12, problem)
+    X, t, w = problem.data(dtype)
+    got = net.hvp(X, t, v, w)
+    check("hvp, missing: twin", dtype, relative_error(got, want), TOLERANCE[dtype], problem)
+
+
+@pytest.mark.parametrize("variant", ["mse", "poisson", "binary_cross_entropy"])
+def test_their_product_is_the_limit_of_differences_of_the_gradient(variant):
+    problem, net = draw(variant, (5, 9, 4), 30, weighted=True)
+    v = np.random.default_rng(1).standard_normal(net.n_params)
+    product, start, h = net.hvp(problem.X, problem.t, v, problem.w), net.params.copy(), 1e-4
+    ahead = []
+    for k in (-2, -1, 1, 2):
+        net.params[:] = start + k * h * v
+        ahead.append(net.loss_and_grad(problem.X, problem.t, problem.w)[1])
+    difference = (8 * (ahead[2] - ahead[1]) - (ahead[3] - ahead[0])) / (12 * h)
+    assert relative_error(product, difference) <= 1e-9, problem  # as in test_hvp.py
+
+
+def test_products_without_any_target_are_zero_and_with_all_those_of_the_loss_without_a_mask():
+    problem, net = draw("poisson", (5, 9, 4), 30)
+    v = np.ones(net.n_params)
+    problem.t[:] = NAN
+    assert not net.hvp(problem.X, problem.t, v).any()
+    problem.t[:] = problems.draw_targets("poisson", np.random.default_rng(0), 30, 4)
+    plain = problems.make_network(problem, "float64")
+    np.testing.assert_allclose(net.hvp(problem.X, problem.t, v), plain.hvp(problem.X, problem.t, v), rtol=1e-13)
+
+
+def test_products_have_the_same_bits_on_any_number_of_threads():
+    problem, _ = draw("huber", (30, 100, 40), 700)
+    bits = set()
+    for threads in (1, 2, 3):
+        net = problems.make_network(problem, "float64", missing_targets="mask", threads=threads)
+        bits.add(net.hvp(problem.X, problem.t, np.ones(net.n_params)).tobytes())
+    assert len(bits) == 1
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -251,7 +324,11 @@ def test_by_default_they_are_an_error_and_nothing_changes():
     X, t = np.ones((4, 3)), np.ones((4, 2))
     t[2, 1] = NAN
     before = snapshot(net)
-    for call in (net.loss, net.loss_and_grad, net.input_grad, net.evaluate, net.gradcheck, net.fit):
+
+    def product(X, t):
+        return net.hvp(X, t, net.params)
+
+    for call in (net.loss, net.loss_and_grad, net.input_grad, net.evaluate, net.gradcheck, net.fit, product):
         with pytest.raises(ValueError, match="^y: expected finite numbers, got nan in row 2, column 1$"):
             call(X, t)
     assert snapshot(net) == before
