@@ -26,7 +26,8 @@ cdef inline void steps_of_one_row(Epoch *e, double deadline, const bint narrow) 
             counted = present_rows(plan, &e.data, e.first, 1)
             scale = mean / counted if counted > 0 else 0
         if narrow:
-            e.fine = narrow_step(plan, &e.data, e.arena, e.first, scale, e.optimizer, &e.late, e.first + 1 == e.rows, &loss)
+            e.fine = narrow_step(plan, &e.data, e.arena, e.first, scale, e.optimizer, &e.late, e.first + 1 == e.rows, counted,
+                                 &e.total)
         else:
             e.fine = online_step(plan, &e.data, e.arena, e.first, scale, e.optimizer, &loss)
         if not e.fine:

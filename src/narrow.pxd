@@ -21,7 +21,9 @@ cdef enum:
 
 
 cdef struct Late:           # rows of a net with one output whose losses are computed together, one in a lane
-    long n
+    long waiting
+    long told               # losses that are to be added up
+    real[MAX_VL] losses
     real[MAX_VL] z
     real[MAX_VL] targets
     real[MAX_VL] scales
@@ -110,32 +112,36 @@ cdef inline vec narrow_slope(const Layer *layer, const real *arena, vec dz) noex
 
 cdef inline vec narrow_loss(const Plan *plan, const Data *data, real *arena, long row, double scale, vec z, Late *late,
                             bint last, double *loss) noexcept nogil:
-    """dL/dz of the last layer, or dL/dy where the loss is from logits; `loss` gets the scaled losses that are known now.
+    """dL/dz of the last layer, or dL/dy where the loss is from logits; `loss` gets the scaled loss.
 
-    A net with one output tells them a vector of rows at a time, and with the last row.
+    A net with one output tells its losses a vector of rows at a time, and with the last row; `loss` is 0 then.
     """
     cdef const Layer *layer = &plan.layers[plan.n_layers - 1]
-    cdef long r = data.order[row] if data.order != NULL else row, lanes = layer.outputs
+    cdef long r = data.order[row] if data.order != NULL else row
     cdef real weight = <real>(scale * data.weights[r]) if data.weights != NULL else <real>scale
-    cdef vec d, t, scales = v_splat(weight), p = v_splat(plan.loss_parameter)
+    cdef vec d, t, losses, scales = v_splat(weight), p = v_splat(plan.loss_parameter)
     if plan.masked_loss != NULL or plan.loss == CROSS_ENTROPY or plan.loss == CLASS_HINGE or plan.loss == GIVEN_DELTA:
         take_targets(plan, data, arena, row, 0, 1, scale)
         loss[0] = plan.loss_of_first_row(plan, arena, arena + layer.delta)
         return v_load(arena + layer.delta)
     t = v_load_first(data.targets + r * layer.outputs, layer.outputs)
     d = scales * loss_slope(plan.loss, z, t, p)
-    if lanes == 1 and v_all_less(z * z + t * t, v_splat(CALM)):     # so the loss is finite, if the slope is
-        late.z[late.n] = arena[layer.z]
-        late.targets[late.n] = data.targets[r]
-        late.scales[late.n] = weight
-        late.n += 1
-        lanes = late.n
-        if lanes < VL and not last:
-            loss[0] = 0
+    if layer.outputs == 1 and v_all_less(z * z + t * t, v_splat(CALM)):     # so the loss is finite, if the slope is
+        loss[0] = 0
+        late.z[late.waiting] = arena[layer.z]
+        late.targets[late.waiting] = data.targets[r]
+        late.scales[late.waiting] = weight
+        late.waiting += 1
+        if late.waiting < VL and not last:
             return d
-        late.n = 0
         z, t, scales = v_load(late.z), v_load(late.targets), v_load(late.scales)
-    loss[0] = v_sum(v_where_first(lanes, scales * value(plan.loss, z, t, p), v_zero()))
+        late.told = late.waiting
+        late.waiting = 0
+    losses = scales * value(plan.loss, z, t, p)
+    if late.told > 0:
+        v_store(late.losses, losses)
+    else:
+        loss[0] = v_sum(v_where_first(layer.outputs, losses, v_zero()))
     return d
 
 
@@ -176,8 +182,10 @@ cdef inline bint narrow_advance(Optimizer *o, vec largest, vec deltas, vec input
 
 
 cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
-                             Late *late, bint last_row, double *loss) noexcept nogil:
-    """online_step for narrow nets."""
+                             Late *late, bint last_row, double counted, double *total) noexcept nogil:
+    """online_step for narrow nets, which adds `counted` times the loss to `total`, row by row in their order."""
+    cdef double loss = 0
+    cdef long k
     cdef int l, last = plan.n_layers - 1
     cdef const Layer *layer
     cdef const real *first = data.x + (data.order[row] if data.order != NULL else row) * plan.layers[0].inputs
@@ -191,7 +199,7 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
         z = narrow_forward(layer, activation_of(plan, l, plan.from_logits), x, arena)
         x = arena + layer.z
     lap(plan.clock, FORWARD)
-    d = narrow_loss(plan, data, arena, row, scale, z, late, last_row, loss)
+    d = narrow_loss(plan, data, arena, row, scale, z, late, last_row, &loss)
     lap(plan.clock, LOSS)
     layer = &plan.layers[last]
     if not plan.from_logits:
@@ -205,7 +213,7 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
             d = narrow_product(arena + layer.rows + layer.inputs * VL, arena + layer.delta, layer.outputs, v_zero())
             d = narrow_slope(&plan.layers[l - 1], arena, d)
     lap(plan.clock, INPUT_GRADIENT)
-    if not narrow_advance(o, largest, deltas, inputs, loss[0]):
+    if not narrow_advance(o, largest, deltas, inputs, loss):
         return False
     largest = narrow_update(&plan.layers[0], o, first, x_first, False, arena, v_zero())
     for l in range(1, plan.n_layers):
@@ -214,5 +222,9 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
         z = v_where_first(layer.inputs, v_load(x), v_zero())
         largest = narrow_update(layer, o, x, z, True, arena, largest)
     v_store(arena + plan.delta, largest)
+    total[0] += loss * counted
+    for k in range(late.told):
+        total[0] += late.losses[k]
+    late.told = 0
     lap(plan.clock, UPDATE)
     return True

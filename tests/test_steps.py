@@ -232,3 +232,33 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_rows(variant, batch_size, wei
     want = net.loss(X, t, sample_weight=w)
     history = net.fit(X, t, epochs=2, batch_size=batch_size, optimizer=fb.SGD(0), sample_weight=w, verbose=0)
     np.testing.assert_allclose(history.history["loss"], want, rtol=20 * np.finfo(dtype).eps, err_msg=str(problem))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [(2, 3, 1), (2, 40, 1)], ids=["narrow", "wide"])
+def test_the_loss_of_an_epoch_has_the_same_bits_in_pieces(sizes, dtype, tmp_path):
+    problem = draw_problem(3, sizes, ("sigmoid", "sigmoid"), "binary_cross_entropy", rows=101, dtype=dtype)
+    X, t, _ = problem.data(dtype)
+    ends = []
+    for callbacks in [], [fb.Checkpoint(tmp_path / "run.npz", every_steps=7)]:
+        net = make_network(problem, dtype)
+        settings = {"batch_size": 1, "optimizer": fb.SGD(0.1), "shuffle": False, "callbacks": callbacks, "verbose": 0}
+        ends.append((net.fit(X, t, epochs=3, **settings).history["loss"], net.params.tolist()))
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_a_step_of_one_row_that_would_leave_the_numbers_is_refused(activation, dtype):
+    """Of the three rows the first two go well; the third takes a learning rate at which no number holds the weights."""
+    largest = float(np.finfo(dtype).max)
+    net = fb.Network([2, 3, 1], activation=activation, loss="mse", dtype=dtype, seed=1)
+    after_two = net.copy()
+    X, t = [[0.5, -1.0], [1.0, 0.3], [-0.2, 0.4]], [1.0, -2.0, 50.0]
+    after_two.fit(X[:2], t[:2], epochs=1, batch_size=1, optimizer=fb.SGD(0.1), shuffle=False, verbose=0)
+    rates = iter([0.1, 0.1, largest / 4])
+    with pytest.raises(fb.DivergedError):
+        for row in range(3):
+            settings = {"batch_size": 1, "optimizer": fb.SGD(next(rates)), "shuffle": False, "verbose": 0}
+            net.fit(X[row : row + 1], t[row : row + 1], epochs=1, **settings)
+    np.testing.assert_array_equal(net.params, after_two.params)
