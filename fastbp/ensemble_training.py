@@ -32,9 +32,11 @@ def optimizers_of(ensemble, optimizer):
             raise ValueError(f"optimizer: expected one with {' and '.join(sorted(missing))}, got {optimizer}")
     chosen = []
     for i, member in enumerate(members):
-        if fresh[i]:
+        if fresh[i] and own:
             chosen.append(replace(optimizer, **{name: values[i] for name, values in own.items()}))
             optimizers.check(chosen[-1], member.dtype)
+        elif fresh[i]:
+            chosen.append(optimizer)
         elif isinstance(member.optimizer, FullBatch):
             raise TypeError(f"optimizer: expected a first-order optimiser for member {i}, which has {member.optimizer}")
         else:
@@ -49,7 +51,7 @@ def goes_in_lanes(ensemble, chosen):
         return "layers besides Dense"
     if ensemble[0].missing_targets == "mask":
         return "missing_targets='mask'"
-    for optimizer in chosen:
+    for optimizer in {id(each): each for each in chosen}.values():  # most often there is one
         known = IN_LANES.get(type(optimizer).__name__)
         if known is None:
             return f"{type(optimizer).__name__}"

@@ -54,7 +54,7 @@ class Rates:
         """
         lr = self.lr
         if isinstance(lr, float):
-            return EpochRates(None)
+            return ITS_OWN
         count = steps or 1
         if isinstance(lr, Schedule):
             together = -(-count // MOST_RATES)
@@ -86,6 +86,9 @@ class EpochRates:
         if first + count > len(self.values):  # more batches than were announced
             return self.values[np.minimum(np.arange(first, first + count), len(self.values) - 1)]
         return self.values[first : first + count]
+
+
+ITS_OWN = EpochRates(None)
 
 
 def given(lr, rates, count):
