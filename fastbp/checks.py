@@ -79,16 +79,17 @@ def number(name, value, *, at_least=None, above=None, below=None, at_most=None):
         converted = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected a number, got {described(value)}") from None
-    bounds = [
-        (f">= {at_least}", at_least is None or converted >= at_least, at_least),
-        (f"> {above}", above is None or converted > above, above),
-        (f"< {below}", below is None or converted < below, below),
-        (f"<= {at_most}", at_most is None or converted <= at_most, at_most),
-    ]
-    if not math.isfinite(converted) or not all(holds for _, holds, _ in bounds):
-        wanted = " and ".join(text for text, _, bound in bounds if bound is not None)
-        raise ValueError(f"{name}: expected a finite number{' ' + wanted if wanted else ''}, got {SHORT.repr(value)}")
-    return converted
+    if (
+        math.isfinite(converted)
+        and (at_least is None or converted >= at_least)
+        and (above is None or converted > above)
+        and (below is None or converted < below)
+        and (at_most is None or converted <= at_most)
+    ):
+        return converted
+    bounds = {">=": at_least, ">": above, "<": below, "<=": at_most}
+    wanted = " and ".join(f"{sign} {bound}" for sign, bound in bounds.items() if bound is not None)
+    raise ValueError(f"{name}: expected a finite number{' ' + wanted if wanted else ''}, got {SHORT.repr(value)}")
 
 
 @functools.cache

@@ -38,6 +38,8 @@ def is_streaming(array):
 
 def as_array(value, name):
     """value as a plain array of any dtype."""
+    if type(value) is np.ndarray:
+        return value
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{name}: expected a dense array, got a sparse matrix; convert it with .toarray()")
     ma = sys.modules.get("numpy.ma")  # a masked array cannot be without it; importing it here could meet a fork
@@ -55,7 +57,7 @@ def as_array(value, name):
 
 def as_numbers(value, name):
     """value as an array of real numbers of some dtype."""
-    array = value if type(value) is np.ndarray else as_array(value, name)
+    array = as_array(value, name)
     if array.dtype.kind not in "biuf":
         came = checks.described(value) if array.dtype.kind == "O" else f"dtype {array.dtype}"
         if array.dtype.kind == "O" and array.ndim and array is not value:
@@ -152,8 +154,10 @@ def targets(y, n_rows, n_outputs, loss, dtype, name="y", missing="raise"):
     if takes_labels(array, n_outputs, loss):
         return labels(array, n_outputs, name)
     ready = converted(array.reshape(n_rows, n_outputs), dtype, name, missing)
-    with np.errstate(invalid="ignore"):  # of comparing NaN
-        RULES[loss.name](ready, name)
+    rule = RULES[loss.name]
+    if rule is not any_number:
+        with np.errstate(invalid="ignore"):  # of comparing NaN
+            rule(ready, name)
     return ready
 
 

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from . import chain, checks, class_weights, config, cpus, data, metrics, optimizers, progress, rates, training
+from . import chain, checks, class_weights, config, cpus, data, metrics, optimizers, progress, rates, shuffle, training
 from .full_batch import FullBatch
 from .history import History
 from .layers import Dense
@@ -32,9 +32,11 @@ def optimizers_of(ensemble, optimizer):
             raise ValueError(f"optimizer: expected one with {' and '.join(sorted(missing))}, got {optimizer}")
     chosen = []
     for i, member in enumerate(members):
-        if fresh[i]:
+        if fresh[i] and own:
             chosen.append(replace(optimizer, **{name: values[i] for name, values in own.items()}))
             optimizers.check(chosen[-1], member.dtype)
+        elif fresh[i]:
+            chosen.append(optimizer)
         elif isinstance(member.optimizer, FullBatch):
             raise TypeError(f"optimizer: expected a first-order optimiser for member {i}, which has {member.optimizer}")
         else:
@@ -49,7 +51,7 @@ def goes_in_lanes(ensemble, chosen):
         return "layers besides Dense"
     if ensemble[0].missing_targets == "mask":
         return "missing_targets='mask'"
-    for optimizer in chosen:
+    for optimizer in {id(each): each for each in chosen}.values():  # most often there is one
         known = IN_LANES.get(type(optimizer).__name__)
         if known is None:
             return f"{type(optimizer).__name__}"
@@ -149,12 +151,11 @@ class Job:
             rates.begin(optimizer, ("loss", "lr", *of_validation, "seconds"))
 
     def orders(self, members):
-        """A new order of rows for each member, from its own generator, in memory that is used again."""
+        """Memory for an order of rows for each member, which is used again; and what each order follows from."""
         if self._orders is None or len(self._orders) < len(members):
-            self._orders = np.empty((len(members), self.rows), np.int64)
-        for order, member in zip(self._orders, members, strict=False):
-            order[:] = member._rng.permutation(self.rows)
-        return self._orders[: len(members)]
+            self._orders = np.empty((len(members), self.rows + 8), np.int64)  # as the core lays them out
+        seeds = np.array([shuffle.seed(member._rng) for member in members], np.uint64)
+        return self._orders[: len(members)], seeds.view(np.int64)
 
     def entry(self, member, loss):
         """What goes into a member's history after an epoch."""
@@ -215,11 +216,12 @@ def train_epoch(ensemble, job, left, learning_rates):
     for first in range(0, len(left), most):
         numbers = left[first : first + most]
         members = [ensemble[i] for i in numbers]
-        orders = job.orders(members) if job.shuffle else None
+        orders, seeds = job.orders(members) if job.shuffle else (None, None)
         weights = None if job.weights is None else np.stack([job.weights[i] for i in numbers])
+        of_members = None if of_steps[0] is None else of_steps[first : first + most]
         outcome = core.train_many(
-            [member._engine for member in members], job.X, job.targets, weights, orders, job.rows, job.batch_size,
-            code, threads, job.in_lanes, None if of_steps[0] is None else of_steps[first : first + most],
+            [member._engine for member in members], job.X, job.targets, weights, orders, seeds, job.rows,
+            job.batch_size, code, threads, job.in_lanes, of_members,
         )  # fmt: skip
         results |= zip(numbers, outcome, strict=True)
     return results

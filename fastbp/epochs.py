@@ -8,6 +8,7 @@ import numpy as np
 
 from . import chain, checks, data, losses
 from .errors import DivergedError
+from .shuffle import permutation
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Arrays:
         `order` names the rows to train on, in turn; None means all as they come. The generator stands where it did at
         the beginning of the epoch, and is left as after a whole one.
         """
-        order = rng.permutation(self.rows) if self.shuffle else None
+        order = permutation(rng, self.rows) if self.shuffle else None
         yield *rest(self.arrays, order, position.rows), self.batch_size
 
 

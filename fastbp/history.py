@@ -48,8 +48,11 @@ class History:
     def append(self, entry):
         """Adds an epoch; `entry` has the same keys each time."""
         self._names = tuple(entry)
+        lists = self.history
         for name, value in entry.items():
-            self.history.setdefault(name, []).append(value)
+            if name not in lists:
+                lists[name] = []
+            lists[name].append(value)
 
     def close(self):
         """Drops an epoch that a Ctrl-C has left in some of the lists only."""

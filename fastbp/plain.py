@@ -9,6 +9,7 @@ import time
 import numpy as np
 
 from .history import History
+from .shuffle import permutation
 
 
 def fit(net, X, y, *, epochs, batch_size, optimizer, callbacks=()):
@@ -35,7 +36,7 @@ def fit(net, X, y, *, epochs, batch_size, optimizer, callbacks=()):
     record = History()
     for _ in range(epochs):
         begin = time.perf_counter()
-        order = net._rng.permutation(len(X))
+        order = permutation(net._rng, len(X))
         total = 0.0
         for first in range(0, len(X), batch_size):
             rows = order[first : first + batch_size]

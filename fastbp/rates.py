@@ -30,6 +30,7 @@ class Rates:
         self.net, self.epochs = net, epochs
         self.lr = of_one_training(getattr(net.optimizer, "lr", 0.0))
         self.largest = -1.0  # that the optimiser has been checked with
+        self.steps, self.shares = 1, np.zeros(1)  # of an epoch; and how much of it is done when these begin
 
     def of_epoch(self, number, steps):
         """The rates of one epoch.
@@ -53,17 +54,19 @@ class Rates:
         """
         lr = self.lr
         if isinstance(lr, float):
-            return EpochRates(None)
+            return ITS_OWN
         count = steps or 1
         if isinstance(lr, Schedule):
             together = -(-count // MOST_RATES)
-            t = number + np.arange(0, count, together) / count
-            values = given(lr, lr.rates(t, self.epochs, self.net.history.history), len(t))
+            if self.steps != count:
+                self.steps, self.shares = count, np.arange(0, count, together) / count
+            t = number + self.shares
+            values, largest = given(lr, lr.rates(t, self.epochs, self.net.history.history), len(t))
             if together > 1:
                 values = np.repeat(values, together)[:count]
         else:
-            values = np.full(count, checks.number(f"lr: {name_of(lr)}({number})", lr(number), at_least=0))
-        largest = float(values.max())
+            largest = checks.number(f"lr: {name_of(lr)}({number})", lr(number), at_least=0)
+            values = np.full(count, largest)
         if largest > self.largest:
             optimizers.check(with_number(self.net.optimizer, largest), self.net.dtype)
             self.largest = largest
@@ -85,8 +88,11 @@ class EpochRates:
         return self.values[first : first + count]
 
 
+ITS_OWN = EpochRates(None)
+
+
 def given(lr, rates, count):
-    """What a schedule returned, if it is that many learning rates."""
+    """What a schedule returned, if it is that many learning rates, and the largest of them."""
     try:
         values = np.ascontiguousarray(rates, np.float64)
     except (TypeError, ValueError):
@@ -94,8 +100,9 @@ def given(lr, rates, count):
     if values.shape != (count,):
         wanted = f"{type(lr).__name__}.rates to return {count} number{'s' if count > 1 else ''}"
         raise ValueError(f"lr: expected {wanted}, got {checks.described(rates)}")
-    wrong = np.flatnonzero(~((values >= 0) & (values < np.inf)))
-    if wrong.size:
-        problem = f"expected finite numbers >= 0 from {type(lr).__name__}.rates, got {values[wrong[0]]:g}"
-        raise ValueError(f"lr: {problem} at t[{wrong[0]}]")
-    return values
+    smallest, largest = float(np.minimum.reduce(values)), float(np.maximum.reduce(values))
+    if smallest >= 0 and largest < np.inf:  # neither holds of NaN
+        return values, largest
+    wrong = np.flatnonzero(~((values >= 0) & (values < np.inf)))[0]
+    problem = f"expected finite numbers >= 0 from {type(lr).__name__}.rates, got {values[wrong]:g}"
+    raise ValueError(f"lr: {problem} at t[{wrong}]")

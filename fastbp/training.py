@@ -41,7 +41,7 @@ def fit(
         optimizers.check(optimizer, net.dtype)
     if callable(callbacks):
         callbacks = (callbacks,)
-    if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
+    if not isinstance(callbacks, (list, tuple)) or not all(map(callable, callbacks)):
         raise TypeError(f"callbacks: expected a list of callables, got {checks.described(callbacks)}")
     validation = validation_pair(validation_data)
     split = checks.number("validation_split", validation_split, at_least=0, below=1)
@@ -141,9 +141,10 @@ class Training:
         self.net, self.source, self.validate, self.callbacks, self.shown = net, source, validate, callbacks, shown
         self.settings, self.metrics, self.prints = settings, metrics, prints
         self.end = settings["epochs"]
-        begin = Position(settings["initial_epoch"]) if resumed is None else resumed.position
-        self.position = dataclasses.replace(begin)
-        self.finished = resumed is not None and resumed.finished
+        if resumed is None:
+            self.position, self.finished = Position(settings["initial_epoch"]), False
+        else:
+            self.position, self.finished = dataclasses.replace(resumed.position), resumed.finished
         self.checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
         self.generator = None
 
@@ -158,40 +159,47 @@ class Training:
     def run(self):
         """What is left of the epochs, each entered into net.history."""
         net, record, shown = self.net, self.net.history, self.shown
-        parts, learning_rates = self.parts(), rates.Rates(net, self.end)
         with contextlib.ExitStack() as at_the_end:  # of whatever kind it is; the last one here comes first
             if shown:
                 at_the_end.callback(shown.end, net, record)
             for callback in reversed(with_hooks(self.callbacks)):
                 at_the_end.callback(callback.end, net, record)
-            at_the_end.callback(record.close)
             if isinstance(self.source, Iterations):
                 at_the_end.callback(self.source.close)
-            while not self.finished:
-                self.begin = time.perf_counter()
-                if self.checkpoints:
-                    self.generator = net._rng.bit_generator.state
-                if isinstance(self.source, Iterations):
-                    entry = {"loss": self.source(self.position.epoch)} | self.source.entry()
-                else:
-                    loss = train(net, self.source, self.position, learning_rates, parts)
-                    entry = {"loss": loss, "lr": net._engine.lr}
-                entry |= self.validate()
-                entry["seconds"] = self.seconds()
-                record.append(entry)
-                if shown:
-                    shown(net, record)
-                answers = [callback(net, record) for callback in self.callbacks]
-                self.position = Position(self.position.epoch + 1)
-                stopped = any(answer for answer in answers if isinstance(answer, (bool, np.bool_)))
-                stopped = stopped or isinstance(self.source, Iterations) and self.source.finished
-                self.finished = stopped or self.position.epoch == self.settings["epochs"]
-                if self.checkpoints:
-                    self.generator = net._rng.bit_generator.state
-                    for checkpoint in self.checkpoints:
-                        checkpoint.after_epoch(self)
-                if self.callbacks and not self.finished:
-                    check_parameters(net)
+            try:
+                self.run_epochs(net, record, shown)
+            finally:
+                record.close()
+
+    def run_epochs(self, net, record, shown):
+        parts, learning_rates = self.parts(), rates.Rates(net, self.end)
+        iterations = self.source if isinstance(self.source, Iterations) else None
+        while not self.finished:
+            self.begin = time.perf_counter()
+            if self.checkpoints:
+                self.generator = net._rng.bit_generator.state
+            if iterations is not None:
+                entry = {"loss": iterations(self.position.epoch)} | iterations.entry()
+            else:
+                loss = train(net, self.source, self.position, learning_rates, parts)
+                entry = {"loss": loss, "lr": net._engine.lr}
+            entry |= self.validate()
+            entry["seconds"] = self.seconds()
+            record.append(entry)
+            if shown:
+                shown(net, record)
+            stopped = iterations is not None and iterations.finished
+            for callback in self.callbacks:
+                answer = callback(net, record)
+                stopped = stopped or (isinstance(answer, (bool, np.bool_)) and bool(answer))
+            self.position = Position(self.position.epoch + 1)
+            self.finished = stopped or self.position.epoch == self.settings["epochs"]
+            if self.checkpoints:
+                self.generator = net._rng.bit_generator.state
+                for checkpoint in self.checkpoints:
+                    checkpoint.after_epoch(self)
+            if self.callbacks and not self.finished:
+                check_parameters(net)
 
     def seconds(self):
         """Of the present epoch, so far."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import data
 from .epochs import rest
+from .shuffle import permutation
 
 WINDOW_BYTES = 32 << 20  # of converted inputs and targets, or a batch where that is more
 BLOCKS_A_WINDOW = 16
@@ -49,7 +50,7 @@ class Windows:
         begin = 0
         for spans in self.spans(rng):
             n = sum(stop - start for start, stop in spans)
-            order = rng.permutation(n) if self.shuffle else None
+            order = permutation(rng, n) if self.shuffle else None
             if begin + n > position.rows:
                 done = max(0, position.rows - begin)
                 yield *rest(self.read(spans, n), order, done), self.batch_size
@@ -61,7 +62,7 @@ class Windows:
         if not self.shuffle or n == window:
             return [[(first, min(n, first + window))] for first in range(0, n, window)]
         windows, room = [[]], window
-        for k in rng.permutation(-(-n // block)).tolist():
+        for k in permutation(rng, -(-n // block)).tolist():
             start, stop = k * block, min(n, (k + 1) * block)
             while start < stop:
                 if not room:

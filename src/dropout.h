@@ -10,21 +10,9 @@
 #define FASTBP_DROPOUT_H
 
 #include "simd.h"
+#include "splitmix.h"
 
 typedef uint32_t uvec __attribute__((vector_size(VECTOR_BYTES)));
-
-static inline uint64_t mixed(uint64_t x)
-{
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
-/* What follows from a bit string and one more number. */
-static inline uint64_t mixed_with(uint64_t bits, uint64_t number)
-{
-    return mixed(bits + (number + 1) * 0x9e3779b97f4a7c15u);
-}
 
 /* Below it, as a signed 32-bit number, a share p of all hashes lies. */
 static inline int32_t dropout_limit(double p) { return (int32_t)(p * 4294967296.0 - 2147483648.0); }

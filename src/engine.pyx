@@ -33,6 +33,7 @@ from optimizers cimport Optimizer, chunk_size, largest, numbers_of_first, number
 from pack cimport unpack_rows
 from penalties cimport prepares_gradient
 from plan cimport CACHE_LINE, FEW_ROWS, RED_ZONE, Layer, Plan, block_rows, blocks, least, make_plan
+from shuffle cimport shuffled_rows
 from simd cimport REAL_BITS, VL, real
 from step cimport Update, batch_gradient, batch_loss, train_step
 from tangent cimport Tangent, tangent_pass

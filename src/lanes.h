@@ -24,11 +24,9 @@ enum { LANE_TILE_M = 4 };
 /* Lane i: sources[i][k]. */
 FASTBP_INLINE vec v_from_each(const real *const *sources, long k)
 {
-    vec a = v_zero();
-#pragma GCC unroll 16
-    for (int i = 0; i < VL; i++)
-        a[i] = sources[i][k];
-    return a;
+#define FROM(i) sources[i][k]
+    return (vec){EACH_LANE(FROM)}; /* at once: lane after lane, each insertion would wait for the one before */
+#undef FROM
 }
 
 typedef struct {

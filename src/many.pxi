@@ -9,12 +9,18 @@ cdef extern from *:
 cdef double SECONDS_OF_FIRST_VISIT = 1e-4       # after which the workers are awake
 
 
+cdef enum:
+    ORDERS_APART = 8        # longs between two orders: at 2^k rows those of all lanes would fall into one set of a cache
+
+
 cdef struct Crowd:
     Epoch *epochs
     long n
     long each               # networks of a job: VL in lanes, else 1
     long next               # job
     Lanes *lanes            # one for each part, or NULL
+    long *orders            # (n, rows + ORDERS_APART), or NULL: drawn when a job begins
+    const long *seeds       # (n,)
     double deadline
 
 
@@ -35,10 +41,19 @@ cdef bint any_left(const Crowd *crowd) noexcept nogil:
     return False
 
 
+cdef void draw_orders(const Crowd *crowd, long first, long last) noexcept nogil:
+    """Of the networks first .. last - 1, at the beginning of their epoch."""
+    cdef long k, rows
+    for k in range(first, last):
+        rows = crowd.epochs[k].rows
+        if crowd.epochs[k].first == 0:
+            shuffled_rows(crowd.orders + k * (rows + ORDERS_APART), rows, <unsigned long long>crowd.seeds[k])
+
+
 cdef void crowd_part(void *argument, int part, int parts) noexcept nogil:
     """Takes one job after another: whose turn it is depends on the threads, what comes out does not."""
     cdef Crowd *crowd = <Crowd *>argument
-    cdef long job, first
+    cdef long job, first, last
     while True:
         job = take_next(&crowd.next)
         first = job * crowd.each
@@ -46,8 +61,11 @@ cdef void crowd_part(void *argument, int part, int parts) noexcept nogil:
             return
         if not job_left(crowd, job):
             continue
+        last = least(first + crowd.each, crowd.n)
+        if crowd.orders != NULL:
+            draw_orders(crowd, first, last)
         if crowd.lanes != NULL:
-            train_lanes(&crowd.lanes[part], crowd.epochs + first, least(crowd.each, crowd.n - first), crowd.deadline)
+            train_lanes(&crowd.lanes[part], crowd.epochs + first, last - first, crowd.deadline)
         else:
             train_rows(crowd.epochs + first, pool, crowd.deadline)
         if seconds_now() > crowd.deadline:
@@ -103,13 +121,22 @@ cdef void end_all(list engines, list scratches) noexcept:
             engine.end_steps(scratches[k])
 
 
-def train_many(list engines, x, targets, weights, orders, long rows, long batch_size, int loss_code, int threads,
+def shuffle(order, unsigned long long seed):
+    """Fills `order`, a vector of longs, with the rows 0 .. n - 1 in the random order of that seed."""
+    cdef Array array = Array(order, "long", len(order), 1, True)
+    cdef long n = len(order)
+    shuffled_rows(<long *>array.view.buf, n, seed)
+
+
+def train_many(list engines, x, targets, weights, orders, seeds, long rows, long batch_size, int loss_code, int threads,
                bint in_lanes, rates=None):
     """One epoch of many networks of one shape on the same rows, shared out over up to so many threads.
 
-    `weights`, `orders` and `rates` are None or have a row for each network: what Engine.train takes. No network may be there
-    twice. In lanes VL networks go side by side; else each takes the steps that Engine.train would take, to the bit. Returns a
-    list of what Engine.train returns. Ctrl-C is looked for every 25 ms and falls between two steps.
+    `weights` and `rates` are None or have a row for each network: what Engine.train takes. `orders` is None, or memory (n,
+    rows + 8) of longs for the orders that `shuffle` gives for `seeds`, n longs: they are drawn as the networks' turns come.
+    No network may be there twice. In lanes VL networks go side by side; else each takes the steps that Engine.train would
+    take, to the bit. Returns a list of what Engine.train returns. Ctrl-C is looked for every 25 ms and falls between two
+    steps.
     """
     cdef long n = len(engines), k, size
     cdef int granted
@@ -128,10 +155,12 @@ def train_many(list engines, x, targets, weights, orders, long rows, long batch_
         held.append(array)
         data.weights = <const real *>array.view.buf
     if orders is not None:
-        array = Array(orders, "long", n, rows)
+        array = Array(orders, "long", n, rows + ORDERS_APART, True)
         held.append(array)
-        data.order = <const long *>array.view.buf
-        check_order(data.order, n * rows, rows)
+        crowd.orders = <long *>array.view.buf
+        array = Array(seeds, "long", n, 1)
+        held.append(array)
+        crowd.seeds = <const long *>array.view.buf
     crowd.epochs = <Epoch *>epochs.data
     crowd.n = n
     crowd.each = VL if in_lanes else 1
@@ -146,7 +175,7 @@ def train_many(list engines, x, targets, weights, orders, long rows, long batch_
         if weights is not None:
             crowd.epochs[k].data.weights += k * rows
         if orders is not None:
-            crowd.epochs[k].data.order += k * rows
+            crowd.epochs[k].data.order = crowd.orders + k * (rows + ORDERS_APART)
     if in_lanes:
         shape = model.new_scratch()
         shape.plan.loss = loss_code

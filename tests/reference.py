@@ -502,6 +502,19 @@ class Rprop(FirstOrder):
 OPTIMIZERS = {cls.__name__: cls for cls in (SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad, Rprop)}
 
 
+def permutation(seed, n):
+    """The order of n rows that an epoch takes: row k changes places with one of rows 0 to k, by splitmix64."""
+    x = np.uint64(seed) + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ x >> np.uint64(shift)) * np.uint64(factor)
+    x ^= x >> np.uint64(31)
+    order = np.arange(n)
+    for k, share in enumerate((x >> np.uint64(11)) / 2.0**53):
+        place = math.floor(share * (k + 1))
+        order[k], order[place] = order[place], k
+    return order
+
+
 def fit(params, layers, X, t, loss, optimizer, *, epochs, batch_size, sample_weight=None, **parameters):
     """Train in the order of the rows; `layers` are views of `params`. Returns every epoch's loss."""
     n = len(X)

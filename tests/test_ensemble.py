@@ -460,7 +460,7 @@ def test_auto_takes_lanes_for_small_networks_that_fill_them(monkeypatch):
 
         @staticmethod
         def train_many(*arguments):
-            ran.append(arguments[9])
+            ran.append(arguments[10])
             return core.train_many(*arguments)
 
     net, wide = template(), template(sizes=[3, 400, 2])

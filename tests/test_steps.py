@@ -99,7 +99,8 @@ def check_run(
         net = make_network(problem, dtype, seed=problem.seed)
         rng = copy.deepcopy(net._rng)  # what the network is about to shuffle with
         rows = len(problem.X)
-        orders = [rng.permutation(rows) if shuffle else np.arange(rows) for _ in range(epochs)]
+        seeds = [rng.bit_generator.random_raw() for _ in range(epochs)]
+        orders = [reference.permutation(seed, rows) if shuffle else np.arange(rows) for seed in seeds]
         try:
             params, way, losses = twin_run(problem, optimizer, orders, batch_size, watch=dtype == "float32")
             break

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 
 import fastbp as fb
 from fastbp import windows
@@ -33,16 +34,20 @@ def make(loss="cross_entropy", outputs=CLASSES, **kwargs):
     return fb.Network([INPUTS, 8, outputs], loss=loss, seed=3, **kwargs)
 
 
+def permuted(rng, n):
+    return reference.permutation(rng.bit_generator.random_raw(), n)
+
+
 def expected_order(rng, n, window, blocks=16):
     """What windows.py says in words, one row at a time."""
     if n <= window:
-        return rng.permutation(n)
+        return permuted(rng, n)
     size = -(-window // blocks)
-    taken = [row for k in rng.permutation(-(-n // size)) for row in range(k * size, min(n, (k + 1) * size))]
+    taken = [row for k in permuted(rng, -(-n // size)) for row in range(k * size, min(n, (k + 1) * size))]
     order = []
     for first in range(0, n, window):
         rows = np.sort(taken[first : first + window])
-        order += rows[rng.permutation(len(rows))].tolist()
+        order += rows[permuted(rng, len(rows))].tolist()
     return order
 
 
