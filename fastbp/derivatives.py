@@ -3,19 +3,17 @@ the arithmetic."""
 
 import numpy as np
 
-from . import chain, data, losses
+from . import data, losses
 from .trace import target as target_of_one
 
 
 def jacobian(net, X, out):
     """See Network.jacobian."""
-    chain.only_dense(net, "jacobian")
     return by_row(net, net._engine.jacobian, X, out, (net.n_outputs, net.n_inputs))
 
 
 def param_jacobian(net, X, out):
     """See Network.param_jacobian."""
-    chain.only_dense(net, "param_jacobian")
     return by_row(net, net._engine.param_jacobian, X, out, (net.n_outputs, net.n_params))
 
 
@@ -31,7 +29,6 @@ def by_row(net, compute, X, out, shape):
 
 def per_sample_grads(net, X, y, out):
     """See Network.per_sample_grads."""
-    chain.only_dense(net, "per_sample_grads")
     X, single = data.rows(X, net.n_inputs, net.dtype)
     n = X.shape[0]
     targets = target_of_one(y, net) if single else data.targets(y, n, net.n_outputs, net.objective, net.dtype)

@@ -5,7 +5,6 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from . import checks, losses
-from .chain import only_dense
 from .cholesky import Cholesky
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations, Objective, check_finite, in_memory
@@ -50,8 +49,8 @@ class LevenbergMarquardt(FullBatch):
     Raises
     ------
     ValueError, TypeError
-        Naming the argument; in `fit`, for another loss than mse, layers other than :class:`Dense`, a `batch_size`
-        smaller than the data, memory maps and iterables of batches.
+        Naming the argument; in `fit`, for another loss than mse, a `batch_size` smaller than the data, memory maps
+        and iterables of batches.
     DivergedError
         In `fit`, where loss, gradient or Jacobian are not finite.
 
@@ -65,6 +64,9 @@ class LevenbergMarquardt(FullBatch):
     J^T J is added up in float64 over blocks of rows, in memory of about five matrices of n_params^2 numbers; where
     there are fewer residuals (rows * out) than parameters, J J^T takes its place, which gives the same step. float64
     networks are recommended: in float32 the steps end where rounding hides what they gain.
+
+    The network is in evaluation mode: :class:`Dropout` drops nothing, and :class:`BatchNorm` goes by its running
+    statistics, which stay as they are.
 
     The products are NumPy's, whose last bits may depend on how many threads its BLAS uses.
 
@@ -96,7 +98,6 @@ class LevenbergMarquardt(FullBatch):
         if type(net.objective) is not losses.MSE:
             came = getattr(net.objective, "name", type(net.objective).__name__)
             raise ValueError(f"optimizer: expected a network of loss mse with LevenbergMarquardt, got {came}")
-        only_dense(net, "optimizer")
         in_memory(X, targets, self)
         return Steps(self, Objective(net, X, targets, weights, self.weight_decay))
 

@@ -379,11 +379,12 @@ class Network:
         Raises
         ------
         ValueError, TypeError
-            As `predict`; TypeError for a network with layers other than :class:`Dense`.
+            As `predict`.
 
         Notes
         -----
-        From the outputs back or from the inputs on, whichever takes fewer multiplications: at most about
+        In evaluation mode, as `predict` is: :class:`Dropout` passes everything, :class:`BatchNorm` goes by its running
+        statistics. From the outputs back or from the inputs on, whichever takes fewer multiplications: at most about
         min(in, out) passes. At kinks the derivative is the one that the gradient takes (relu at 0: 0).
 
         Examples
@@ -418,7 +419,7 @@ class Network:
         Raises
         ------
         ValueError, TypeError
-            As :meth:`jacobian`.
+            As :meth:`jacobian`, which see for the evaluation mode too.
 
         Examples
         --------
@@ -453,7 +454,11 @@ class Network:
         Raises
         ------
         ValueError, TypeError
-            As :meth:`loss_and_grad`; TypeError for a network with layers other than :class:`Dense`.
+            As :meth:`loss_and_grad`.
+
+        Notes
+        -----
+        In evaluation mode, as :meth:`loss` is.
 
         Examples
         --------

@@ -16,7 +16,6 @@ from .epochs import Arrays, Batches, Parts, Position, check_iterable, refuse_wei
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations
 from .history import History
-from .layers import BatchNorm, Dropout
 from .progress import Progress
 from .windows import Windows
 
@@ -314,7 +313,7 @@ def plain_class_weight(class_weight):
 
 
 def refuse_full_batch(net, optimizer, kept):
-    """What goes with optimisers that work in Python, in evaluation mode, on all rows."""
+    """What does not go with optimisers that work in Python."""
     kind = type(optimizer).__name__
     if kept:
         raise ValueError(
@@ -323,10 +322,6 @@ def refuse_full_batch(net, optimizer, kept):
         )
     if net.missing_targets == "mask":
         raise ValueError(f"optimizer: expected a network with missing_targets='raise' for {kind}, got 'mask'")
-    for k, layer in enumerate(net.layers):
-        if isinstance(layer, (Dropout, BatchNorm)):
-            came = f"{layer} as net.layers[{k}]"
-            raise TypeError(f"optimizer: expected a network without Dropout and BatchNorm for {kind}, got {came}")
 
 
 def source_of(net, X, targets, weights, batch_size, shuffle):
