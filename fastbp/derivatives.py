@@ -31,14 +31,26 @@ def per_sample_grads(net, X, y, out):
     """See Network.per_sample_grads."""
     X, single = data.rows(X, net.n_inputs, net.dtype)
     n = X.shape[0]
-    targets = target_of_one(y, net) if single else data.targets(y, n, net.n_outputs, net.objective, net.dtype)
+    missing = net.missing_targets
+    if single:
+        targets = target_of_one(y, net, missing)
+    else:
+        targets = data.targets(y, n, net.n_outputs, net.objective, net.dtype, missing=missing)
     shape = (net.n_params,) if single else (n, net.n_params)
     out, target = place(out, shape, net.dtype, X, targets, net.params)
     if n:
         if net._core_loss.code == losses.GivenDelta.code:
             targets = own_deltas(net, X, targets)
-        net._engine.per_sample_grads(X, targets, n, net._core_loss.code_for(targets), target)
+        weights = weights_of_present(targets, net.dtype) if missing == "mask" and targets.ndim == 2 else None
+        net._engine.per_sample_grads(X, targets, weights, n, net._core_loss.code_for(targets), target)
     return filled(out, target)
+
+
+def weights_of_present(targets, dtype):
+    """(n,): what makes the mean over a row's elements that over those with a target."""
+    width = targets.shape[1]
+    present = width - np.isnan(targets).sum(axis=1)
+    return (width / np.maximum(present, 1)).astype(dtype)
 
 
 def own_deltas(net, X, targets):

@@ -65,6 +65,8 @@ class LevenbergMarquardt(FullBatch):
     there are fewer residuals (rows * out) than parameters, J J^T takes its place, which gives the same step. float64
     networks are recommended: in float32 the steps end where rounding hides what they gain.
 
+    With ``missing_targets="mask"`` an element without a target has no residual; the loss is the mean over the others.
+
     The network is in evaluation mode: :class:`Dropout` drops nothing, and :class:`BatchNorm` goes by its running
     statistics, which stay as they are.
 
@@ -158,21 +160,29 @@ class Steps(Iterations):
 
 
 class Residuals:
-    """r = sqrt(2 w / (n out)) (z - t), so that r . r / 2 is the loss, where the twin is at first."""
+    """r = sqrt(2 w / (n out)) (z - t), so that r . r / 2 is the loss, where the twin is at first.
+
+    Where targets are missing w is 0, and n out the sum of what is left of w.
+    """
 
     def __init__(self, objective):
         self.objective = objective
         self.count = objective.targets.size
-        self.roots = np.sqrt(2 / self.count)
+        self.targets = objective.targets
+        self.roots = np.sqrt(2 / (objective.total_weight * objective.targets.shape[1]))
         if objective.weights is not None:
             self.roots = self.roots * np.sqrt(objective.weights.astype(np.float64))[:, None]
+        if objective.net.missing_targets == "mask":
+            missing = np.isnan(self.targets)
+            self.roots = np.where(missing, 0.0, self.roots)
+            self.targets = np.where(missing, 0, self.targets)
         self.outputs = self.at_present()
 
     def at_present(self):
         return self.objective.twin.predict(self.objective.X).astype(np.float64)
 
     def values(self):
-        return (self.roots * (self.outputs - self.objective.targets)).ravel()
+        return (self.roots * (self.outputs - self.targets)).ravel()
 
     def jacobians(self):
         """J, block of rows after block of rows; each is overwritten by the next."""
@@ -186,7 +196,7 @@ class Residuals:
             X = o.X[first : first + rows]
             J = block[: len(X)]
             o.twin._engine.param_jacobian(X, J, len(X))
-            roots = self.roots if o.weights is None else self.roots[first : first + rows, :, None]
+            roots = self.roots if self.roots.ndim == 0 else self.roots[first : first + rows, :, None]
             J = np.multiply(J, roots, out=J if J.dtype == np.float64 else None, dtype=np.float64)
             yield J.reshape(-1, n_params)
 

@@ -448,8 +448,8 @@ class Network:
         -------
         ndarray, shape (n, n_params), or (n_params,) for one row
             Row i is the gradient of ``net.loss(X[i:i+1], y[i:i+1])``, so that the mean of all rows is the gradient that
-            :meth:`loss_and_grad` gives. A loss object of one's own is called row by row; if its loss is no mean over
-            rows, that is all that holds.
+            :meth:`loss_and_grad` gives; with ``missing_targets="mask"`` a mean in which each row counts by its targets.
+            A loss object of one's own is called row by row; if its loss is no mean over rows, that is all that holds.
 
         Raises
         ------

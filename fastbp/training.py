@@ -64,7 +64,7 @@ def fit(
             weights = weights_of(net, X, targets, sample_weight, class_weight)
         batch_size = optimizers.rows_of_batch(optimizer or net.optimizer, batch_size, X.shape[0])
         if isinstance(optimizer or net.optimizer, FullBatch):
-            refuse_full_batch(net, optimizer or net.optimizer, kept)
+            refuse_full_batch(optimizer or net.optimizer, kept)
             source = (optimizer or net.optimizer).iterations(net, X, targets, weights)
         else:
             source = source_of(net, X, targets, weights, batch_size, shuffle)
@@ -312,16 +312,14 @@ def plain_class_weight(class_weight):
     return [[int(key), float(weight)] for key, weight in class_weight.items()]
 
 
-def refuse_full_batch(net, optimizer, kept):
-    """What does not go with optimisers that work in Python."""
+def refuse_full_batch(optimizer, kept):
+    """A Checkpoint does not go with optimisers that work in Python: it knows nothing of their state."""
     kind = type(optimizer).__name__
     if kept:
         raise ValueError(
             f"callbacks: a Checkpoint keeps no training with {kind}, whose own state it does not know; "
             "Checkpoint(path, optimizer=False) saves the network after each epoch"
         )
-    if net.missing_targets == "mask":
-        raise ValueError(f"optimizer: expected a network with missing_targets='raise' for {kind}, got 'mask'")
 
 
 def source_of(net, X, targets, weights, batch_size, shuffle):
