@@ -9,8 +9,8 @@
 # a norm, z = gamma n + beta (norms.pxd): down dn/dx gamma dL/dz, up gamma dn/dx dx/dx_i, and dz_o/dgamma = dz_o/dz n. The
 # lines of all seeds stand side by side, so that products are as fast for one row of data as for a batch.
 
-from simd cimport (real, vec, VL, PAIR, ends, zero_lanes, v_load, v_store, v_store_first, v_splat, v_zero,
-                   product_by_rows)
+from simd cimport (real, vec, VL, PAIR, ends, zero_lanes, v_load, v_store, v_splat, v_zero, product_by_rows,
+                   stores_done)
 from names cimport DENSE, LAYER_NORM, SOFTMAX
 from plan cimport KC, Layer, Plan, blocks, least, panels, slivers, vectors_of
 from team cimport share
@@ -19,11 +19,17 @@ from row cimport lane
 from between cimport in_place
 from forward cimport INFINITY, layer_input
 from norms cimport normalised, panel_of
+from outer cimport FLAT, flat_row, is_streamed, store_line, store_panel, store_product, streamed_product
 from block cimport Block, block_forward, pack
 
 cdef enum:
     NEVER_FEW = 4           # rows: packed weights are always there
     LINES_AT_A_TIME = 32    # fewer make short tiles; results of more do not stay in L2
+    MOST_CACHED = 1 << 24   # bytes of a result that may find room in a cache
+
+cdef struct Walk
+cdef struct Lines
+ctypedef void (*GiveDense)(const Walk *walk, const Lines *lines, int l, const real *delta) noexcept nogil
 
 cdef struct Walk:
     Block *block
@@ -34,6 +40,9 @@ cdef struct Walk:
     long seeds              # how many: of each row
     real *by_inputs         # (n, O, I) of the net, or NULL
     real *by_parameters     # (n, width, n_parameters), or NULL
+    # through pointers, so that each has the registers for itself: 8 % of a small net's time
+    GiveDense give          # give_dense
+    GiveDense stream        # stream_dense where by_parameters are too large for a cache, else NULL
 
 cdef struct Lines:          # of one part: line (s, r) is s * rows + r
     long row                # of the block, the first
@@ -117,35 +126,6 @@ cdef inline void product(const real *lines, const real *packed, long depth, long
 
 # ---------------------------------------------------------------- results
 
-cdef inline void store_product(const real *delta, const real *x, long stride, long O, long I, real *target,
-                               const real *end) noexcept nogil:
-    """delta x^T (O, I) to target. What lies behind it before `end` may be overwritten: a masked store costs some twenty."""
-    cdef long o, j
-    cdef real *place
-    cdef vec d
-    for o in range(O):
-        d = v_splat(lane(delta, stride, o))
-        place = target + o * I
-        for j in range(panels(I)):
-            if place + (j + 1) * VL <= end:
-                v_store(place + j * VL, d * v_load(x + j * stride))
-            else:
-                v_store_first(place + j * VL, d * v_load(x + j * stride), least(VL, I - j * VL))
-
-
-cdef inline void store_panel(vec a, long panel, long width, real *target, const real *end) noexcept nogil:
-    if target + (panel + 1) * VL <= end:
-        v_store(target + panel * VL, a)
-    else:
-        v_store_first(target + panel * VL, a, least(VL, width - panel * VL))
-
-
-cdef inline void store_line(const real *line, long stride, long width, real *target, const real *end) noexcept nogil:
-    cdef long j
-    for j in range(panels(width)):
-        store_panel(v_load(line + j * stride), j, width, target, end)
-
-
 cdef inline real *parameters_of(const Walk *walk, const Lines *lines, long s, long r) noexcept nogil:
     """Where the derivatives of line (s, r) by the parameters go."""
     cdef long row = walk.block.first + lines.row + r
@@ -191,6 +171,25 @@ cdef inline void give_dense(const Walk *walk, const Lines *lines, int l, const r
                 store_line(line, plan.stride, layer.outputs, target + layer.bias, end)
 
 
+cdef inline void stream_dense(const Walk *walk, const Lines *lines, int l, const real *delta) noexcept nogil:
+    """give_dense past the caches, of a layer that is_streamed."""
+    cdef const Plan *plan = walk.block.plan
+    cdef const Layer *layer = &plan.layers[l]
+    cdef const real *x = layer_input(plan, walk.block.arena, l) + lines.row * VL
+    cdef const real *line
+    cdef real[FLAT] flat
+    cdef long s, r, O = layer.outputs
+    cdef real *target
+    for r in range(lines.rows):
+        flat_row(x + r * VL, plan.stride, layer.inputs, flat)
+        for s in range(lines.seeds):
+            line = delta + (s * lines.rows + r) * VL
+            target = parameters_of(walk, lines, s, r)
+            streamed_product(line, plan.stride, flat, O, layer.inputs, target + layer.weight)
+            if layer.bias >= 0:
+                store_line(line, plan.stride, O, target + layer.bias, target + layer.bias + O)
+
+
 cdef inline void give_inputs(const Walk *walk, const Lines *lines, const real *dx) noexcept nogil:
     """dz_o/dx of lines that came down. Row after row, so that the end of one may run over into the next."""
     cdef const Block *block = walk.block
@@ -217,6 +216,18 @@ cdef inline void give_outputs(const Walk *walk, const Lines *lines, const real *
 
 
 # ---------------------------------------------------------------- the whole way
+
+cdef inline void give_parameters(const Walk *walk, const Lines *lines, int l, const real *delta) noexcept nogil:
+    cdef const Layer *layer = &walk.block.plan.layers[l]
+    if in_place(layer):
+        return
+    if layer.kind != DENSE:
+        give_norm(walk, lines, l, delta)
+    elif walk.stream != NULL and is_streamed(layer.outputs, layer.inputs):
+        walk.stream(walk, lines, l, delta)
+    else:
+        walk.give(walk, lines, l, delta)
+
 
 cdef inline void slopes(const Walk *walk, const Lines *lines, const Layer *layer, real *v) noexcept nogil:
     """Through the activation of a layer, in place."""
@@ -278,10 +289,8 @@ cdef inline void walk_lines(const Walk *walk, const Lines *lines) noexcept nogil
             if k > 0 or not walk.from_loss:
                 slopes(walk, lines, layer, v)
             alone = alone and layer.activation != SOFTMAX
-            if walk.by_parameters != NULL and layer.kind == DENSE:
-                give_dense(walk, lines, l, v)
-            elif walk.by_parameters != NULL and not in_place(layer):
-                give_norm(walk, lines, l, v)
+            if walk.by_parameters != NULL:
+                give_parameters(walk, lines, l, v)
             if l == 0 and walk.by_inputs == NULL:
                 return
         if not in_place(layer):
@@ -316,6 +325,8 @@ cdef inline void walk_part(void *argument, int part, int parts) noexcept nogil:
         lines.row += lines.rows
         if walk.from_loss:
             lines.start += lines.rows * VL
+    if walk.stream != NULL:
+        stores_done()
 
 
 cdef inline double multiplications(const Plan *plan, bint up) noexcept nogil:
@@ -343,6 +354,10 @@ cdef inline void walk_rows(Walk *walk, long rows) noexcept nogil:
     """All lines of `rows` rows, as many at a time as a block has room for."""
     cdef Block *block = walk.block
     cdef long most = block.plan.block_rows, seeds = least(walk.width, most), step = most // seeds, k, c
+    walk.give = &give_dense
+    walk.stream = NULL
+    if walk.by_parameters != NULL and rows * walk.width * block.plan.n_parameters > MOST_CACHED // <long>sizeof(real):
+        walk.stream = &stream_dense
     block.to_delta = not walk.up
     block.to_inputs = not walk.up and walk.by_inputs != NULL
     pack(block, NEVER_FEW)
