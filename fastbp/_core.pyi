@@ -116,7 +116,13 @@ class Engine:
     def jacobian(self, x: NDArray[Any], out: NDArray[Any], rows: int) -> None: ...
     def param_jacobian(self, x: NDArray[Any], out: NDArray[Any], rows: int) -> None: ...
     def per_sample_grads(
-        self, x: NDArray[Any], targets: NDArray[Any], rows: int, loss_code: int, out: NDArray[Any]
+        self,
+        x: NDArray[Any],
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        rows: int,
+        loss_code: int,
+        out: NDArray[Any],
     ) -> None: ...
     def hvp(
         self,

@@ -118,10 +118,3 @@ def hidden_activations(activation, n_hidden):
     if len(activation) != n_hidden:
         raise ValueError(f"activation: expected one name, or {n_hidden} for the hidden layers, got {len(activation)}")
     return [checks.choice(f"activation[{k}]", name, ACTIVATIONS) for k, name in enumerate(activation)]
-
-
-def only_dense(net, what):
-    """Refuses a network whose derivatives of this kind the core cannot compute."""
-    for k, layer in enumerate(net.layers):
-        if not isinstance(layer, Dense):
-            raise TypeError(f"{what}: expected a network of Dense layers, got {checks.described(layer)} as layers[{k}]")

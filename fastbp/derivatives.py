@@ -3,19 +3,17 @@ the arithmetic."""
 
 import numpy as np
 
-from . import chain, data, losses
+from . import data, losses
 from .trace import target as target_of_one
 
 
 def jacobian(net, X, out):
     """See Network.jacobian."""
-    chain.only_dense(net, "jacobian")
     return by_row(net, net._engine.jacobian, X, out, (net.n_outputs, net.n_inputs))
 
 
 def param_jacobian(net, X, out):
     """See Network.param_jacobian."""
-    chain.only_dense(net, "param_jacobian")
     return by_row(net, net._engine.param_jacobian, X, out, (net.n_outputs, net.n_params))
 
 
@@ -31,17 +29,28 @@ def by_row(net, compute, X, out, shape):
 
 def per_sample_grads(net, X, y, out):
     """See Network.per_sample_grads."""
-    chain.only_dense(net, "per_sample_grads")
     X, single = data.rows(X, net.n_inputs, net.dtype)
     n = X.shape[0]
-    targets = target_of_one(y, net) if single else data.targets(y, n, net.n_outputs, net.objective, net.dtype)
+    missing = net.missing_targets
+    if single:
+        targets = target_of_one(y, net, missing)
+    else:
+        targets = data.targets(y, n, net.n_outputs, net.objective, net.dtype, missing=missing)
     shape = (net.n_params,) if single else (n, net.n_params)
     out, target = place(out, shape, net.dtype, X, targets, net.params)
     if n:
         if net._core_loss.code == losses.GivenDelta.code:
             targets = own_deltas(net, X, targets)
-        net._engine.per_sample_grads(X, targets, n, net._core_loss.code_for(targets), target)
+        weights = weights_of_present(targets, net.dtype) if missing == "mask" and targets.ndim == 2 else None
+        net._engine.per_sample_grads(X, targets, weights, n, net._core_loss.code_for(targets), target)
     return filled(out, target)
+
+
+def weights_of_present(targets, dtype):
+    """(n,): what makes the mean over a row's elements that over those with a target."""
+    width = targets.shape[1]
+    present = width - np.isnan(targets).sum(axis=1)
+    return (width / np.maximum(present, 1)).astype(dtype)
 
 
 def own_deltas(net, X, targets):

@@ -64,6 +64,7 @@ class Objective:
     def __init__(self, net, X, targets, weights, weight_decay):
         self.net, self.X, self.targets, self.weights = net, X, targets, weights
         self.weight_decay = weight_decay
+        self.total_weight = net._total_weight(targets, weights)
         self.twin = net.copy()
         self._gradient = np.empty(net.n_params, net.dtype)
 
@@ -91,7 +92,7 @@ class Objective:
     def loss_and_gradient(self, p):
         """The loss, and the gradient of loss and penalty, where the twin is: at p."""
         engine, targets, n = self.twin._engine, self.targets, len(self.X)
-        total, value = float(n), None
+        total, value = self.total_weight, None
         if self.twin._core_loss.code == losses.GivenDelta.code:
             value, targets = self.twin._delta_of_custom_loss(self.X, targets)
             total = 1.0

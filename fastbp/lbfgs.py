@@ -43,7 +43,8 @@ class LBFGS(FullBatch):
     -----
     The history has the loss after each iteration. The network goes from one complete iteration to the next, also at
     Ctrl-C and errors; what callbacks write into the parameters meanwhile is lost. Each `fit` begins without memory of
-    steps. SciPy computes in float64: for a float32 network its last steps end in rounding.
+    steps. The network is in evaluation mode: :class:`Dropout` drops nothing, and :class:`BatchNorm` goes by its running
+    statistics, which stay as they are. SciPy computes in float64: for a float32 network its last steps end in rounding.
 
     Examples
     --------

@@ -5,7 +5,6 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from . import checks, losses
-from .chain import only_dense
 from .cholesky import Cholesky
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations, Objective, check_finite, in_memory
@@ -50,8 +49,8 @@ class LevenbergMarquardt(FullBatch):
     Raises
     ------
     ValueError, TypeError
-        Naming the argument; in `fit`, for another loss than mse, layers other than :class:`Dense`, a `batch_size`
-        smaller than the data, memory maps and iterables of batches.
+        Naming the argument; in `fit`, for another loss than mse, a `batch_size` smaller than the data, memory maps
+        and iterables of batches.
     DivergedError
         In `fit`, where loss, gradient or Jacobian are not finite.
 
@@ -65,6 +64,11 @@ class LevenbergMarquardt(FullBatch):
     J^T J is added up in float64 over blocks of rows, in memory of about five matrices of n_params^2 numbers; where
     there are fewer residuals (rows * out) than parameters, J J^T takes its place, which gives the same step. float64
     networks are recommended: in float32 the steps end where rounding hides what they gain.
+
+    With ``missing_targets="mask"`` an element without a target has no residual; the loss is the mean over the others.
+
+    The network is in evaluation mode: :class:`Dropout` drops nothing, and :class:`BatchNorm` goes by its running
+    statistics, which stay as they are.
 
     The products are NumPy's, whose last bits may depend on how many threads its BLAS uses.
 
@@ -96,7 +100,6 @@ class LevenbergMarquardt(FullBatch):
         if type(net.objective) is not losses.MSE:
             came = getattr(net.objective, "name", type(net.objective).__name__)
             raise ValueError(f"optimizer: expected a network of loss mse with LevenbergMarquardt, got {came}")
-        only_dense(net, "optimizer")
         in_memory(X, targets, self)
         return Steps(self, Objective(net, X, targets, weights, self.weight_decay))
 
@@ -157,21 +160,29 @@ class Steps(Iterations):
 
 
 class Residuals:
-    """r = sqrt(2 w / (n out)) (z - t), so that r . r / 2 is the loss, where the twin is at first."""
+    """r = sqrt(2 w / (n out)) (z - t), so that r . r / 2 is the loss, where the twin is at first.
+
+    Where targets are missing w is 0, and n out the sum of what is left of w.
+    """
 
     def __init__(self, objective):
         self.objective = objective
         self.count = objective.targets.size
-        self.roots = np.sqrt(2 / self.count)
+        self.targets = objective.targets
+        self.roots = np.sqrt(2 / (objective.total_weight * objective.targets.shape[1]))
         if objective.weights is not None:
             self.roots = self.roots * np.sqrt(objective.weights.astype(np.float64))[:, None]
+        if objective.net.missing_targets == "mask":
+            missing = np.isnan(self.targets)
+            self.roots = np.where(missing, 0.0, self.roots)
+            self.targets = np.where(missing, 0, self.targets)
         self.outputs = self.at_present()
 
     def at_present(self):
         return self.objective.twin.predict(self.objective.X).astype(np.float64)
 
     def values(self):
-        return (self.roots * (self.outputs - self.objective.targets)).ravel()
+        return (self.roots * (self.outputs - self.targets)).ravel()
 
     def jacobians(self):
         """J, block of rows after block of rows; each is overwritten by the next."""
@@ -185,7 +196,7 @@ class Residuals:
             X = o.X[first : first + rows]
             J = block[: len(X)]
             o.twin._engine.param_jacobian(X, J, len(X))
-            roots = self.roots if o.weights is None else self.roots[first : first + rows, :, None]
+            roots = self.roots if self.roots.ndim == 0 else self.roots[first : first + rows, :, None]
             J = np.multiply(J, roots, out=J if J.dtype == np.float64 else None, dtype=np.float64)
             yield J.reshape(-1, n_params)
 

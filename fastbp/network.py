@@ -379,11 +379,12 @@ class Network:
         Raises
         ------
         ValueError, TypeError
-            As `predict`; TypeError for a network with layers other than :class:`Dense`.
+            As `predict`.
 
         Notes
         -----
-        From the outputs back or from the inputs on, whichever takes fewer multiplications: at most about
+        In evaluation mode, as `predict` is: :class:`Dropout` passes everything, :class:`BatchNorm` goes by its running
+        statistics. From the outputs back or from the inputs on, whichever takes fewer multiplications: at most about
         min(in, out) passes. At kinks the derivative is the one that the gradient takes (relu at 0: 0).
 
         Examples
@@ -418,7 +419,7 @@ class Network:
         Raises
         ------
         ValueError, TypeError
-            As :meth:`jacobian`.
+            As :meth:`jacobian`, which see for the evaluation mode too.
 
         Examples
         --------
@@ -447,13 +448,17 @@ class Network:
         -------
         ndarray, shape (n, n_params), or (n_params,) for one row
             Row i is the gradient of ``net.loss(X[i:i+1], y[i:i+1])``, so that the mean of all rows is the gradient that
-            :meth:`loss_and_grad` gives. A loss object of one's own is called row by row; if its loss is no mean over
-            rows, that is all that holds.
+            :meth:`loss_and_grad` gives; with ``missing_targets="mask"`` a mean in which each row counts by its targets.
+            A loss object of one's own is called row by row; if its loss is no mean over rows, that is all that holds.
 
         Raises
         ------
         ValueError, TypeError
-            As :meth:`loss_and_grad`; TypeError for a network with layers other than :class:`Dense`.
+            As :meth:`loss_and_grad`.
+
+        Notes
+        -----
+        In evaluation mode, as :meth:`loss` is.
 
         Examples
         --------

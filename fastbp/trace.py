@@ -207,8 +207,8 @@ def sample(x, n_inputs, dtype):
     return data.converted(array.reshape(1, n_inputs), dtype, "x")
 
 
-def target(y, net):
-    """y as the targets of a batch of one row."""
+def target(y, net, missing="raise"):
+    """y as the targets of a batch of one row; NaN among them with missing="mask"."""
     n = net.n_outputs
     if isinstance(net.objective, losses.Loss):
         array = data.as_numbers(y, "y")
@@ -220,7 +220,7 @@ def target(y, net):
         array = np.asarray(y)
     if array.ndim == 0 or array.ndim == 1 and array.size != 1:
         array = array[None]
-    return data.targets(array, 1, n, net.objective, net.dtype)
+    return data.targets(array, 1, n, net.objective, net.dtype, missing=missing)
 
 
 def cut(numbers, shapes):

@@ -16,7 +16,6 @@ from .epochs import Arrays, Batches, Parts, Position, check_iterable, refuse_wei
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations
 from .history import History
-from .layers import BatchNorm, Dropout
 from .progress import Progress
 from .windows import Windows
 
@@ -65,7 +64,7 @@ def fit(
             weights = weights_of(net, X, targets, sample_weight, class_weight)
         batch_size = optimizers.rows_of_batch(optimizer or net.optimizer, batch_size, X.shape[0])
         if isinstance(optimizer or net.optimizer, FullBatch):
-            refuse_full_batch(net, optimizer or net.optimizer, kept)
+            refuse_full_batch(optimizer or net.optimizer, kept)
             source = (optimizer or net.optimizer).iterations(net, X, targets, weights)
         else:
             source = source_of(net, X, targets, weights, batch_size, shuffle)
@@ -321,20 +320,14 @@ def plain_class_weight(class_weight):
     return [[int(key), float(weight)] for key, weight in class_weight.items()]
 
 
-def refuse_full_batch(net, optimizer, kept):
-    """What goes with optimisers that work in Python, in evaluation mode, on all rows."""
+def refuse_full_batch(optimizer, kept):
+    """A Checkpoint does not go with optimisers that work in Python: it knows nothing of their state."""
     kind = type(optimizer).__name__
     if kept:
         raise ValueError(
             f"callbacks: a Checkpoint keeps no training with {kind}, whose own state it does not know; "
             "Checkpoint(path, optimizer=False) saves the network after each epoch"
         )
-    if net.missing_targets == "mask":
-        raise ValueError(f"optimizer: expected a network with missing_targets='raise' for {kind}, got 'mask'")
-    for k, layer in enumerate(net.layers):
-        if isinstance(layer, (Dropout, BatchNorm)):
-            came = f"{layer} as net.layers[{k}]"
-            raise TypeError(f"optimizer: expected a network without Dropout and BatchNorm for {kind}, got {came}")
 
 
 def source_of(net, X, targets, weights, batch_size, shuffle):

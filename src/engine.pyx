@@ -511,10 +511,10 @@ cdef class Engine:
         cdef Data data = only_inputs(<const real *>inputs.view.buf)
         self.walk(&data, rows, False, 0, NULL, <real *>target.view.buf)
 
-    def per_sample_grads(self, x, targets, long rows, int loss_code, out):
-        """The gradient of the loss of each row alone, written to out (rows, n_parameters)."""
+    def per_sample_grads(self, x, targets, weights, long rows, int loss_code, out):
+        """The gradient of the loss of each row alone, times its weight, written to out (rows, n_parameters)."""
         cdef list held = []
-        cdef Data data = self.take_data(x, targets, None, None, rows, held)
+        cdef Data data = self.take_data(x, targets, weights, None, rows, held)
         cdef Array target = Array(out, "real", rows, self.n_parameters, True)
         self.walk(&data, rows, True, loss_code, NULL, <real *>target.view.buf)
 

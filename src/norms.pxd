@@ -81,6 +81,11 @@ cdef inline void layer_norm(const Plan *plan, const Layer *layer, const real *pa
         at += VL
 
 
+cdef inline vec of_normalised(const real *gamma, vec delta, long panel, long width) noexcept nogil:
+    """dL/dn of dL/dz, or delta itself where gamma is NULL."""
+    return panel_of(gamma, panel, width) * delta if gamma != NULL else delta
+
+
 cdef inline void layer_norm_slope_group(const real *x, const real *delta, real *dx, const real *gamma, long stride, long rows,
                                         long width, const real *means, const real *spreads) noexcept nogil:
     cdef vec[MAX_VL] slopes, products
@@ -95,7 +100,7 @@ cdef inline void layer_norm_slope_group(const real *x, const real *delta, real *
         by_row = v_splat(spreads[r])
         for j in range(panels(width)):
             at = j * stride + r * VL
-            d = within(panel_of(gamma, j, width) * v_load(delta + at), j, width)
+            d = within(of_normalised(gamma, v_load(delta + at), j, width), j, width)
             n = within((v_load(x + at) - of_row) * by_row, j, width)
             s = s + d
             p = p + d * n
@@ -108,7 +113,7 @@ cdef inline void layer_norm_slope_group(const real *x, const real *delta, real *
         by_row = v_splat(spreads[r])
         for j in range(panels(width)):
             at = j * stride + r * VL
-            d = panel_of(gamma, j, width) * v_load(delta + at)
+            d = of_normalised(gamma, v_load(delta + at), j, width)
             n = (v_load(x + at) - of_row) * by_row
             s = by_row * (d - v_splat(mean_slopes[r]) - n * v_splat(mean_products[r]))
             v_store(dx + at, within(s, j, width))
@@ -116,11 +121,14 @@ cdef inline void layer_norm_slope_group(const real *x, const real *delta, real *
 
 cdef inline void layer_norm_slope(const Plan *plan, const Layer *layer, const real *parameters, const real *arena,
                                   const real *x, const real *delta, real *dx, long row, long rows) noexcept nogil:
-    """dL/dx of these rows; x, delta and dx in panels, from row 0."""
+    """dL/dx of these rows, out of dL/dn where parameters are NULL; x, delta and dx in panels, from row 0."""
+    cdef const real *gamma = NULL
     cdef long at = row, end = row + rows
+    if parameters != NULL:
+        gamma = parameters + layer.weight
     while at < end:
-        layer_norm_slope_group(x + at * VL, delta + at * VL, dx + at * VL, parameters + layer.weight, plan.stride,
-                               least(VL, end - at), layer.outputs, arena + layer.mean + at, arena + layer.spread + at)
+        layer_norm_slope_group(x + at * VL, delta + at * VL, dx + at * VL, gamma, plan.stride, least(VL, end - at),
+                               layer.outputs, arena + layer.mean + at, arena + layer.spread + at)
         at += VL
 
 
@@ -286,11 +294,12 @@ cdef inline void batch_norm_weights(const Plan *plan, const Layer *layer, const 
         v_store_first(gradient + panel * VL, s, lanes)
 
 
-cdef inline vec normalised(const Plan *plan, const Layer *layer, const real *arena, vec x, long panel) noexcept nogil:
-    """n of a panel of the block's first row, after its forward pass; of a batch norm by the running statistics."""
+cdef inline vec normalised(const Plan *plan, const Layer *layer, const real *arena, vec x, long panel,
+                           long row) noexcept nogil:
+    """n of a panel of a row of the block, after its forward pass; of a batch norm by the running statistics."""
     cdef const real *running = plan.running + layer.running
     if layer.kind == LAYER_NORM:
-        return (x - v_splat(arena[layer.mean])) * v_splat(arena[layer.spread])
+        return (x - v_splat(arena[layer.mean + row])) * v_splat(arena[layer.spread + row])
     return (x - panel_of(running, panel, layer.outputs)) * one_over_deviation(
         layer, panel_of(running + layer.outputs, panel, layer.outputs))
 

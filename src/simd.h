@@ -90,6 +90,23 @@ FASTBP_INLINE vec v_zero(void) { return (vec){0}; }
 #endif
 #endif
 
+/* To a vector's boundary, past the caches; stores_done() before another thread is told of it. */
+FASTBP_INLINE void v_stream(real *p, vec a)
+{
+#if defined(MM)
+    MM(stream)(p, a);
+#else
+    v_store(p, a);
+#endif
+}
+
+FASTBP_INLINE void stores_done(void)
+{
+#if defined(MM)
+    _mm_sfence();
+#endif
+}
+
 /* a b + c, rounded once where the level has the instruction, and then never with another product that `c` is. */
 FASTBP_INLINE vec v_fma(vec a, vec b, vec c)
 {

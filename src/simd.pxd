@@ -11,6 +11,8 @@ cdef extern from "simd.h" nogil:
     enum: REAL_BITS
     vec v_load(const real *p)
     void v_store(real *p, vec a)
+    void v_stream(real *p, vec a)               # p on a vector's boundary
+    void stores_done()
     vec v_load_first(const real *p, long n)
     void v_store_first(real *p, vec a, long n)
     vec v_splat(real a)

@@ -70,7 +70,7 @@ cdef inline const real *before_z(const Plan *plan, const Layer *layer, const rea
     if in_place(layer):
         return NULL
     for panel in range(panels(layer.outputs)):
-        v_store(spare + panel * plan.stride, normalised(plan, layer, arena, v_load(x + panel * plan.stride), panel))
+        v_store(spare + panel * plan.stride, normalised(plan, layer, arena, v_load(x + panel * plan.stride), panel, 0))
     return spare
 
 

@@ -227,8 +227,7 @@ class Chain:
         d = last.backward_from_y(du) if self.loss in reference.LOGIT_LOSSES else last.backward(du)
         for layer in reversed(self.layers[:-1]):
             d = layer.backward(d)
-        flat = [g.ravel() for layer in self.layers for g in layer.gradients if g is not None]
-        return row_losses.mean(), np.concatenate(flat), d
+        return row_losses.mean(), self.gradient(), d
 
     def hvp(self, X, t, directions, sample_weight=None):
         """The Hessian of the loss in evaluation mode times a vector, in its parts V and c for each layer."""
@@ -246,4 +245,23 @@ class Chain:
         d, rd = last.tangent_from_y(d, rd) if from_logits else last.backward_tangent(d, rd)
         for layer in reversed(self.layers[:-1]):
             d, rd = layer.backward_tangent(d, rd)
+        return self.gradient()
+
+    def gradient(self):
+        """(n_params,), of the last walk back."""
         return np.concatenate([g.ravel() for layer in self.layers for g in layer.gradients if g is not None])
+
+    def jacobians(self, X):
+        """dz/dx (B, O, I) and dz/dparams (B, O, n_params), in evaluation: a walk back for each row and output."""
+        by_inputs, by_params = [], []
+        for x in X:
+            for d in np.eye(self.predict(x[None]).shape[1]):
+                d = d[None]
+                for layer in reversed(self.layers):
+                    d = layer.backward(d)
+                by_inputs.append(d[0])
+                by_params.append(self.gradient())
+        return tuple(np.stack(lines).reshape(len(X), -1, len(lines[0])) for lines in (by_inputs, by_params))
+
+    def per_sample_grads(self, X, t):
+        return np.stack([self.loss_and_grad(X[k : k + 1], t[k : k + 1])[1] for k in range(len(X))])

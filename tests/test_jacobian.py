@@ -227,6 +227,28 @@ def test_nothing_outside_of_out_is_written():
             assert (room[:64] == 7).all() and (room[-64:] == 7).all(), (name, sizes, dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("sizes", [(9, 61, 33, 17, 2), (2100, 7, 1), (64, 64, 8)], ids=str)
+def test_results_larger_than_the_caches_have_the_bits_of_small_ones(sizes, bias, dtype):
+    """They are written past the caches, in whole vectors wherever a layer begins; x of more than 2048 are not."""
+    nets = [fb.Network(sizes, loss="mse", bias=bias, dtype=dtype, seed=1, threads=t) for t in (1, 3)]
+    rows = (1 << 24) // (nets[0].n_params * np.dtype(dtype).itemsize) + 2  # more than 16 MiB
+    rng = np.random.default_rng(0)
+    X, y = (rng.standard_normal((rows, n)).astype(dtype) for n in (sizes[0], sizes[-1]))
+    pieces = [slice(k, k + 50) for k in range(0, rows, 50)]
+    by_loss = np.concatenate([nets[0].per_sample_grads(X[k], y[k]) for k in pieces])
+    by_params = np.concatenate([nets[0].param_jacobian(X[k]) for k in pieces])
+    for net, offset in itertools.product(nets, (0, 1, 7)):
+        for want, call in ((by_loss, lambda out, net=net: net.per_sample_grads(X, y, out=out)),
+                           (by_params, lambda out, net=net: net.param_jacobian(X, out=out))):  # fmt: skip
+            room = np.full(want.size + 128, 7, dtype)
+            got = room[64 + offset : want.size + 64 + offset].reshape(want.shape)
+            call(got)
+            np.testing.assert_array_equal(got, want, err_msg=f"{sizes} {offset}")
+            assert (room[: 64 + offset] == 7).all() and (room[want.size + 64 + offset :] == 7).all()
+
+
 class SumOfSquares:
     """Not a mean over rows."""
 

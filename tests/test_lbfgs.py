@@ -50,6 +50,22 @@ def test_iterations_are_scipys(variant, weight_decay):
     assert list(history.history) == ["loss", "seconds"]
 
 
+def test_it_trains_in_evaluation_mode():
+    """Dropout drops nothing, batch norms go by running statistics, which stay."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((50, 4)), rng.standard_normal((50, 2))
+    plain, dropped = (
+        fb.Network([4, 8, fb.BatchNorm(), fb.Activation("tanh"), *between, 2], loss="mse", dtype="float64", seed=0)
+        for between in ((), (fb.Dropout(0.5),))
+    )
+    for net in (plain, dropped):
+        net.running_means[1][:] = np.linspace(-1, 1, 8)
+        history = net.fit(X, y, epochs=40, optimizer=fb.LBFGS(), verbose=0)
+        assert history.history["loss"][-1] == net.loss(X, y) < 0.7 * history.history["loss"][0]
+        np.testing.assert_array_equal(net.running_means[1], np.linspace(-1, 1, 8))
+    np.testing.assert_array_equal(dropped.params, plain.params)
+
+
 def test_it_ends_by_itself_without_an_epoch_too_many():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((50, 4)), rng.standard_normal((50, 1))

@@ -8,6 +8,9 @@ import reference
 from comparison import check, relative_error
 from passes import twin_layers
 from problems import draw_problem, make_network
+from reference_layers import Chain
+from test_layers import CHAINS, network
+from test_layers import data as data_for
 
 import fastbp as fb
 from fastbp import levenberg_marquardt
@@ -64,6 +67,42 @@ def test_the_first_step_is_that_of_the_formulas(rows, weighted, weight_decay, ac
     error = relative_error(net.params - given.params, want)
     check("levenberg_marquardt: first step", "float64", error, TOLERANCE, given)
     assert history.history["loss"] == [net.loss(given.X, given.t, sample_weight=given.w)]
+
+
+@pytest.mark.parametrize("rows", [9, 300])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_the_first_step_is_that_of_the_formulas_with_any_layers(chain, rows):
+    """In evaluation mode: dropout drops nothing, batch norms go by running statistics, which stay."""
+    net = network(chain, 6)
+    X, y = data_for(net, rows)
+    p, running = net.params.copy(), bytes(net._engine.running)
+    twin = Chain(net)
+    root = np.sqrt(2 / y.size)
+    J = root * twin.jacobians(X)[1].reshape(-1, net.n_params)
+    r = root * (twin.predict(X) - y).ravel()
+    A = J.T @ J
+    A += 0.3 * A.diagonal().max() * np.eye(len(p))
+    history = net.fit(X, y, epochs=1, optimizer=fb.LevenbergMarquardt(0.3, acceleration=False), verbose=0)
+    error = relative_error(net.params - p, -np.linalg.solve(A, J.T @ r))
+    check("levenberg_marquardt: layers", "float64", error, TOLERANCE, f"{chain} rows={rows}")
+    assert history.history["loss"] == [net.loss(X, y)]
+    assert bytes(net._engine.running) == running
+
+
+def test_norms_train_and_dropouts_leave_the_bits():
+    x = np.linspace(-10, 10, 300)[:, None]
+    y = np.sinc(x / np.pi)
+    plain, dropped = (
+        fb.Network(
+            [1, 12, *between, fb.Activation("tanh"), fb.LayerNorm(), *between, 1], loss="mse", dtype="float64", seed=0
+        )
+        for between in ((), (fb.Dropout(0.5),))
+    )
+    for net in (plain, dropped):
+        losses = net.fit(x / 10, y, epochs=100, optimizer=fb.LevenbergMarquardt(), verbose=0).history["loss"]
+        assert all(later < earlier for earlier, later in zip(losses, losses[1:], strict=False))
+        assert losses[-1] < 1e-3 * y.var()
+    np.testing.assert_array_equal(dropped.params, plain.params)
 
 
 @pytest.mark.parametrize("rows", [20, 300])

@@ -194,6 +194,86 @@ def test_targets_that_are_all_there_give_the_loss_without_a_mask(variant, sizes)
     assert net.history.history["loss"] == pytest.approx(plain.history.history["loss"], rel=1e-12)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("sizes", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rows_gradients_are_those_of_each_rows_present_elements(variant, sizes, dtype):
+    problem, net = draw(variant, sizes, 40, dtype=dtype)
+    X, t, _ = problem.data(dtype)
+    grads = net.per_sample_grads(X, t)
+    assert (grads[1] == 0).all()  # no target at all
+    counts = (~np.isnan(problem.t)).sum(axis=1)
+    wanted = [expected(problem, rows=slice(k, k + 1), divisor=max(1, n))[1] for k, n in enumerate(counts)]
+    alone = np.stack([net.loss_and_grad(X[k : k + 1], t[k : k + 1])[1] for k in range(40)])
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
+    for want in (wanted, alone):
+        assert np.linalg.norm(grads - want) <= tolerance * np.linalg.norm(want), problem
+    for k in (0, 1):
+        np.testing.assert_allclose(net.per_sample_grads(X[k], t[k]), grads[k], rtol=1e-5, atol=1e-6)
+    whole = counts @ grads.astype(float) / counts.sum()  # rows count as many times as they have targets
+    got = net.loss_and_grad(X, t)[1]
+    assert np.linalg.norm(got - whole) <= tolerance * np.linalg.norm(grads, axis=1).mean(), problem
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("rows", [7, 60])  # fewer residuals than parameters, and more
+@pytest.mark.parametrize("sizes", SHAPES[:2], ids=str)
+def test_levenberg_marquardt_has_a_residual_for_each_target_that_is_there(sizes, rows, weighted):
+    """Its first step out of a matrix that was made by hand, without the rows of what is missing."""
+    problem, net = draw("mse", sizes, rows, weighted=weighted)
+    w = np.ones(rows) if problem.w is None else problem.w / problem.w.mean()
+    present = ~np.isnan(problem.t)
+    roots = np.sqrt(2 * w[:, None] / (w[:, None] * present).sum()) * np.ones(sizes[-1])
+    layers = reference.as_layers(problem.params, problem.spec.sizes, problem.spec.activations, problem.spec.biases)
+    J = (roots[..., None] * reference.jacobians(layers, problem.X)[1])[present]
+    r = (roots * (reference.predict(layers, problem.X) - problem.t))[present]
+    A = J.T @ J
+    A += 0.3 * A.diagonal().max() * np.eye(len(A))
+    step = -np.linalg.solve(A, J.T @ r)
+    optimizer = fb.LevenbergMarquardt(0.3, acceleration=False)
+    history = net.fit(problem.X, problem.t, epochs=1, sample_weight=problem.w, optimizer=optimizer, verbose=0)
+    assert np.linalg.norm(net.params - problem.params - step) <= 1e-12 * np.linalg.norm(step), problem
+    assert history.history["loss"] == [net.loss(problem.X, problem.t, problem.w)]
+
+
+def test_levenberg_marquardt_trains_on_what_is_there_alone():
+    """Targets of a linear net, a third of them missing: least squares of each output over its own rows."""
+    rng = np.random.default_rng(0)
+    X, t = rng.standard_normal((50, 4)), rng.standard_normal((50, 3))
+    t[rng.random(t.shape) < 0.3] = NAN
+    net = fb.Network([4, 3], loss="mse", dtype="float64", seed=0, missing_targets="mask")
+    net.fit(X, t, epochs=50, optimizer=fb.LevenbergMarquardt(), verbose=0)
+    for c in range(3):
+        rows = ~np.isnan(t[:, c])
+        want, *_ = np.linalg.lstsq(np.hstack([X, np.ones((50, 1))])[rows], t[rows, c], rcond=None)
+        np.testing.assert_allclose([*net.weights[0][c], net.biases[0][c]], want, rtol=1e-8, atol=1e-10)
+    history = net.fit(X, np.full((50, 3), NAN), epochs=3, optimizer=fb.LevenbergMarquardt(), verbose=0)
+    assert history.history["loss"] == [0.0]
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_lbfgs_minimises_the_mean_over_what_is_there(variant, weighted):
+    optimize = pytest.importorskip("scipy.optimize")
+    problem, net = draw(variant, (3, 4, 3), 40, weighted=weighted)
+    kept, w = problem.params.copy(), None if problem.w is None else problem.w / problem.w.mean()
+    losses = []
+
+    def function(p):
+        problem.params[:] = p
+        return expected(problem, w)[:2]
+
+    result = optimize.minimize(
+        function, kept, jac=True, method="L-BFGS-B", callback=lambda p: losses.append(function(p)[0]),
+        options={"maxiter": 8, "gtol": 1e-9, "ftol": 1e-15},
+    )  # fmt: skip
+    net.params[:] = kept
+    history = net.fit(problem.X, problem.t, epochs=8, sample_weight=problem.w, optimizer=fb.LBFGS(), verbose=0)
+    assert history.history["loss"] == pytest.approx(losses, rel=1e-12)
+    assert np.linalg.norm(net.params - result.x) <= 1e-10 * np.linalg.norm(result.x - kept), problem
+    assert history.history["loss"][-1] == net.loss(problem.X, problem.t, problem.w)
+
+
 # by the narrow way, row by row, few rows, many rows
 WAYS = {"narrow": ((3, 4, 2), 1), "row": ((3, 40, 9), 1), "few": ((3, 20, 9), 3), "batch": ((3, 20, 9), 16)}
 
