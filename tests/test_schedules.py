@@ -450,7 +450,9 @@ def through(net, path, way):
 
 @pytest.mark.parametrize("way", ["same", "copy", "pickle", "file"])
 @pytest.mark.parametrize(
-    "lr", [fb.Warmup(fb.Cosine(0.1, end=0.01, epochs=3), epochs=1.5), fb.StepDecay(0.1, every=2), halved], ids=str
+    "lr",
+    [fb.Warmup(fb.Cosine(0.1, end=0.01, epochs=3), epochs=1.5), fb.StepDecay(0.1, every=2), halved],
+    ids=["warmup", "steps", "function"],
 )
 def test_to_a_schedule_the_pieces_are_epochs(lr, way, tmp_path):
     whole, net = make(), make()
