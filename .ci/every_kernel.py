@@ -52,6 +52,14 @@ def passes(net, labels=False, rows=ROWS):
         finite(net.input_grad(X, y))
 
 
+def derivatives(net, rows):
+    X, y, _ = data(net, rows)
+    finite(net.jacobian(X))
+    finite(net.param_jacobian(X))
+    finite(net.per_sample_grads(X, y))
+    finite(net.hvp(X, y, np.ones(net.n_params)))
+
+
 def fits(net, optimizer, batches=(1, 6, 19)):
     X, y, weights = data(net, 19)
     for batch_size in batches:
@@ -81,11 +89,10 @@ def everything(dtype):
     for activation in ACTIVATIONS:
         net = fb.Network([5, 9, 17, 3], activation=activation, loss="mse", dtype=dtype, seed=0)
         for rows in (1, 5, 19):
-            X, y, _ = data(net, rows)
-            finite(net.jacobian(X))
-            finite(net.param_jacobian(X))
-            finite(net.per_sample_grads(X, y))
-            finite(net.hvp(X, y, np.ones(net.n_params)))
+            derivatives(net, rows)
+    net = fb.Network([41, 33, 3], loss="mse", dtype=dtype, seed=0)
+    X, y, _ = data(net, 3001)  # a result that is written past the caches
+    finite(net.per_sample_grads(X, y))
     net = fb.Network([5, 9, 3], loss="mse", dtype=dtype, seed=0)
     X, y, _ = data(net, 37)
     for run in ("lanes", "threads"):
@@ -98,12 +105,15 @@ def everything(dtype):
     y = np.where(np.arange(y.size).reshape(y.shape) % 4, y, np.nan)
     masked.fit(X, y, epochs=2, batch_size=8, optimizer=fb.Adam(lr=fb.Cosine(1e-3)), verbose=0)
     finite(masked.params)
+    finite(masked.per_sample_grads(X, y))
+    finite(masked.hvp(X, y, np.ones(net.n_params)))
 
     norms = [9, fb.BatchNorm(), fb.Activation("sigmoid"), fb.Dropout(0.3), fb.Dense(17, "elu"), fb.LayerNorm(), 3]
     for rows in (19, 261):
         net = fb.Network([5, fb.LayerNorm(), *norms], loss="mse", dtype=dtype, seed=0)
         X, y, _ = data(net, rows)
         passes(net, rows=(1, 2, rows))
+        derivatives(net, 19)
         finite(net.loss_and_grad(X, y, training=True)[1])
         finite(net.input_grad(X, y, training=True))
         finite(net.trace(X[0], y[0]).arrays["L"])
