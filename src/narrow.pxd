@@ -11,7 +11,7 @@ from forward cimport activation_of
 from losses cimport slope as loss_slope, value
 from activations cimport h, slope, softmax, softmax_slope
 from optimizers cimport Optimizer
-from names cimport CLASS_HINGE, CROSS_ENTROPY, GIVEN_DELTA, SOFTMAX
+from names cimport CROSS_ENTROPY, GIVEN_DELTA, SOFTMAX
 from data cimport Data, take_targets
 from step cimport advance_plain
 from libc.math cimport isfinite
@@ -120,7 +120,7 @@ cdef inline vec narrow_loss(const Plan *plan, const Data *data, real *arena, lon
     cdef long r = data.order[row] if data.order != NULL else row
     cdef real weight = <real>(scale * data.weights[r]) if data.weights != NULL else <real>scale
     cdef vec d, t, losses, scales = v_splat(weight), p = v_splat(plan.loss_parameter)
-    if plan.masked_loss != NULL or plan.loss == CROSS_ENTROPY or plan.loss == CLASS_HINGE or plan.loss == GIVEN_DELTA:
+    if data.labels != NULL or plan.masked_loss != NULL or plan.loss == CROSS_ENTROPY or plan.loss == GIVEN_DELTA:
         take_targets(plan, data, arena, row, 0, 1, scale)
         loss[0] = plan.loss_of_first_row(plan, arena, arena + layer.delta)
         return v_load(arena + layer.delta)
