@@ -152,7 +152,7 @@ class Ensemble:
         epochs: int = 10,
         batch_size: int | None = None,
         optimizer: "Optimizer | None" = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
         metrics: Any = None,
         sample_weight: ArrayLike | None = None,
         class_weight: "Mapping[int, float] | Literal['balanced'] | None" = None,

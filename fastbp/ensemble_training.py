@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from . import chain, checks, class_weights, config, cpus, data, metrics, optimizers, progress, rates, shuffle, training
+from . import chain, checks, class_weights, config, cpus, data, optimizers, progress, rates, shuffle, training
 from .full_batch import FullBatch
 from .history import History
 from .layers import Dense
@@ -113,7 +113,7 @@ class Job:
         chain.refuse_one_row(net.layers, last, f"batch_size: the last of {self.rows} rows")
         self.targets = data.targets(y, self.rows, net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
         self.counted = net._total_weight(self.targets, None)
-        self.weights = self.validation = self._orders = None
+        self.weights = self._orders = None
 
     def weigh(self, ensemble, sample_weight, class_weight):
         """Weights of mean 1 for each member; None where all are 1."""
@@ -134,21 +134,14 @@ class Job:
             times = times if weights is None else times * weights
             self.weights.append(data.sample_weights(times, self.rows, net.dtype, "sample_weight, as drawn"))
 
-    def validate_with(self, net, pair, asked):
-        if pair is None:
-            if asked is not None:
-                raise ValueError(f"metrics: expected None without validation data, got {checks.described(asked)}")
-            return
-        X, y, X_name, y_name, _ = training.validation_pair(pair)
-        X = data.inputs(X, net.n_inputs, net.dtype, name=X_name)
-        y = data.targets(y, len(X), net.n_outputs, net.objective, net.dtype, y_name, net.missing_targets)
-        self.validation = X, y, metrics.resolve(asked, net)
+    def validate_with(self, net, validation_data, asked):
+        self.validate, names = training.validation_of(net, training.validation_pair(validation_data), asked)
+        self.lists = "loss", "lr", *names, "seconds"
 
     def check_schedules(self):
         """Refuses one that goes by what the histories will not have."""
-        of_validation = ("val_loss", *(f"val_{name}" for name, _ in self.validation[2])) if self.validation else ()
         for optimizer in self.optimizers:
-            rates.begin(optimizer, ("loss", "lr", *of_validation, "seconds"))
+            rates.begin(optimizer, self.lists)
 
     def orders(self, members):
         """Memory for an order of rows for each member, which is used again; and what each order follows from."""
@@ -159,10 +152,7 @@ class Job:
 
     def entry(self, member, loss):
         """What goes into a member's history after an epoch."""
-        entry = {"loss": loss, "lr": member._engine.lr}
-        if self.validation:
-            entry |= {f"val_{name}": value for name, value in member._report(*self.validation).items()}
-        return entry
+        return {"loss": loss, "lr": member._engine.lr} | self.validate(member)
 
 
 def run_epochs(ensemble, job):
