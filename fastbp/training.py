@@ -10,12 +10,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import chain, checks, class_weights, data, fingerprint, metrics, optimizers, progress, rates
-from .callbacks import Callback
 from .checkpoint import Checkpoint
 from .epochs import Arrays, Batches, Parts, Position, check_iterable, refuse_weights, train
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations
 from .history import History
+from .hooks import Hooks
 from .progress import Progress
 from .windows import Windows
 
@@ -86,22 +86,26 @@ def fit(
         lists = "loss", *beside, *names, "seconds"
         rates.begin(optimizer, lists)
         shown = progress.wanted(callbacks, verbose)
-        for callback in [*with_hooks(callbacks), *([shown] if shown else [])]:
-            callback.begin(net, lists)
-        if resumed is None:
-            if fresh:
-                net._set_optimizer(optimizer)
-            net.__dict__["history"] = History(initial_epoch, epochs, beside)
-        else:
-            resumed.restore(net, callbacks)
-        training = Training(net, source, validate, callbacks, shown, settings, metrics, prints, resumed)
-        if endless:
-            training.end = math.inf
+        record = History(initial_epoch, epochs, beside) if resumed is None else resumed.history
+        hooks = Hooks([*callbacks, *([shown] if shown else [])], net, record)
         try:
-            training.run()
-        except KeyboardInterrupt:
-            if on_interrupt == "raise":
-                raise
+            hooks.begin(lists)
+            if resumed is None:
+                if fresh:
+                    net._set_optimizer(optimizer)
+                net.__dict__["history"] = record
+            else:
+                resumed.restore(net, callbacks)
+            training = Training(net, source, validate, callbacks, shown, settings, metrics, prints, resumed)
+            if endless:
+                training.end = math.inf
+            try:
+                training.run(hooks)
+            except KeyboardInterrupt:
+                if on_interrupt == "raise":
+                    raise
+        finally:
+            hooks.close()
         return net.history
 
 
@@ -156,14 +160,11 @@ class Training:
         looks += [each.update for each in (*self.callbacks, self.shown) if isinstance(each, Progress) and each.is_live]
         return Parts(looks, every_steps) if looks else None
 
-    def run(self):
+    def run(self, hooks):
         """What is left of the epochs, each entered into net.history."""
         net, record, shown = self.net, self.net.history, self.shown
         with contextlib.ExitStack() as at_the_end:  # of whatever kind it is; the last one here comes first
-            if shown:
-                at_the_end.callback(shown.end, net, record)
-            for callback in reversed(with_hooks(self.callbacks)):
-                at_the_end.callback(callback.end, net, record)
+            at_the_end.callback(hooks.end)
             if isinstance(self.source, Iterations):
                 at_the_end.callback(self.source.close)
             try:
@@ -204,10 +205,6 @@ class Training:
     def seconds(self):
         """Of the present epoch, so far."""
         return self.position.seconds + time.perf_counter() - self.begin
-
-
-def with_hooks(callbacks):
-    return [callback for callback in callbacks if isinstance(callback, Callback)]
 
 
 def unlocked(generator):
