@@ -39,9 +39,8 @@ class Hooks:
             IN_USE[id(callback)] = holder = self
         if holder is not self or callback in self.held:
             where = "in this fit twice" if holder is self else "in another fit at the same time"
-            raise RuntimeError(
-                f"callbacks: expected a {type(callback).__name__} of its own for each fit, got one that is {where}"
-            )
+            wanted = f"for each fit its own {type(callback).__name__}"
+            raise RuntimeError(f"callbacks: expected {wanted}, got one that is {where}")
         self.held.append(callback)
 
     def end(self):
@@ -62,3 +61,13 @@ class Hooks:
         finally:
             for callback in self.held:
                 IN_USE.pop(id(callback), None)
+
+
+def close_all(hooks):
+    """`close` of each, also of those after one that raises; takes them off the list."""
+    if hooks:
+        try:
+            hooks[0].close()
+        finally:
+            del hooks[0]
+            close_all(hooks)

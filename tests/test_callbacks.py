@@ -247,7 +247,7 @@ def test_an_end_that_raises_keeps_no_other_from_its_own():
 def test_an_object_that_remembers_its_fit_is_in_one_at_a_time(make_callback, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     callback, net, other, calls = make_callback(), make(), make(), []
-    wanted = f"^callbacks: expected a {type(callback).__name__} of its own for each fit, got one that is in "
+    wanted = f"^callbacks: expected for each fit its own {type(callback).__name__}, got one that is in "
     before = snapshot(other)
 
     def fits_another(net, history):
