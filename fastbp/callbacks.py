@@ -37,14 +37,18 @@ class Callback:
     2 epochs
     """
 
+    of_one_fit = False  # whether an object remembers the fit it is in, so that it cannot be in two at the same time
+
     def begin(self, net: "Network", names: Sequence[str]) -> None:
-        """Before training; `names` are the lists that the history will have. An error leaves the network as it is."""
+        """Before training; `names` are the lists that the history will have. An error leaves the network as it is; the
+        callbacks that have begun before hear of the end."""
 
     def __call__(self, net: "Network", history: "History") -> Any:
         """After an epoch; True ends the training."""
 
     def end(self, net: "Network", history: "History") -> None:
-        """After training, however it ended: by the last epoch, a callback, Ctrl-C or an error."""
+        """After training, however it ended: by the last epoch, a callback, Ctrl-C or an error. Once for each `begin`
+        that returned."""
 
     def state(self) -> dict[str, Any] | None:
         """What a checkpoint is to keep of this callback: numbers, strings, 1-D arrays, lists and dicts of such."""
@@ -85,13 +89,16 @@ class Monitor:
             raise ValueError(f"best: expected a number or None, got {checks.described(best)}")
         self.best = best
 
-    def improved(self, value):
-        """Whether the value is the best so far, by more than min_delta; NaN is none."""
+    def is_better(self, value):
+        """Than the best so far, by more than min_delta; NaN is not."""
         best = self.best
-        if best is not None:
-            better = value > best + self.min_delta if self.larger else value < best - self.min_delta
-        else:
-            better = value == value
+        if best is None:
+            return value == value
+        return value > best + self.min_delta if self.larger else value < best - self.min_delta
+
+    def improved(self, value):
+        """Whether the value is a new best, which is then kept."""
+        better = self.is_better(value)
         if better:
             self.best = value
         return better
@@ -127,6 +134,8 @@ class EarlyStopping(Callback):
     ------
     ValueError, TypeError
         Naming the argument; in `fit`, before training, if the history will have no such list.
+    RuntimeError
+        In `fit`, before training, for an object that is in another fit at the same time.
 
     Examples
     --------
@@ -142,7 +151,7 @@ class EarlyStopping(Callback):
     True
     """
 
-    best_epoch: int | None
+    of_one_fit = True
     stopped: bool
 
     def __init__(
@@ -157,35 +166,38 @@ class EarlyStopping(Callback):
         self._monitor = Monitor(monitor, mode, min_delta)
         self.patience = checks.positive_int("patience", patience)
         self.restore_best = checks.boolean("restore_best", restore_best)
-        self.best_epoch, self.stopped = None, False
-        self._params: NDArray[Any] | None = None
-        self._running: NDArray[Any] | None = None  # statistics of batch norms
+        self.stopped = False
+        # value, epoch, parameters and statistics of batch norms: one tuple, so that a Ctrl-C leaves all or none of them
+        self._at_best: tuple[Any, Any, NDArray[Any] | None, NDArray[Any] | None] = (None,) * 4
 
     @property
     def best(self) -> float | None:
-        return self._monitor.best
+        return self._at_best[0]
+
+    @property
+    def best_epoch(self) -> int | None:
+        return self._at_best[1]
 
     def begin(self, net: "Network", names: Sequence[str]) -> None:
         self._monitor.begin(names)
-        self.best_epoch, self.stopped, self._params, self._running = None, False, None, None
-        self._waited = 0
+        self.stopped, self._waited, self._at_best = False, 0, (None,) * 4
 
     def __call__(self, net: "Network", history: "History") -> bool:
-        if self._monitor.improved(history.history[self._monitor.name][-1]):
-            self.best_epoch, self._waited = history.epochs[-1], 0
+        value = history.history[self._monitor.name][-1]
+        if self._monitor.is_better(value):
+            params = running = None
             if self.restore_best:
-                self._params = np.array(net._engine.parameters)
-                self._running = np.array(net._engine.running)
+                params, running = np.array(net._engine.parameters), np.array(net._engine.running)
+            self._at_best = value, history.epochs[-1], params, running
+            self._monitor.best, self._waited = value, 0
         else:
             self._waited += 1
             self.stopped = self._waited >= self.patience
         return self.stopped
 
     def state(self) -> dict[str, Any]:
-        return {
-            "best": self.best, "best_epoch": self.best_epoch, "stopped": self.stopped, "waited": self._waited,
-            "params": self._params, "running": self._running,
-        }  # fmt: skip
+        of_best = zip(("best", "best_epoch", "params", "running"), self._at_best, strict=True)
+        return {**dict(of_best), "stopped": self.stopped, "waited": self._waited}
 
     def restore(self, net: "Network", state: dict[str, Any]) -> None:
         params, running, best_epoch = state["params"], state["running"], state["best_epoch"]
@@ -195,13 +207,23 @@ class EarlyStopping(Callback):
                 if kept.shape != present.shape or kept.dtype != net.dtype or not data.all_finite(kept):
                     raise ValueError(f"{name}: expected {len(present)} finite numbers, got {checks.described(kept)}")
         self._monitor.restore(state)
-        self._params, self._running = (params, running) if self.restore_best else (None, None)
-        self.best_epoch = None if best_epoch is None else checks.integer("best_epoch", best_epoch, 1)
+        best_epoch = None if best_epoch is None else checks.integer("best_epoch", best_epoch, 1)
+        kept = (params, running) if self.restore_best else (None, None)
+        self._at_best = self._monitor.best, best_epoch, *kept
         self.stopped = checks.boolean("stopped", state["stopped"])
         self._waited = checks.integer("waited", state["waited"], 0)
 
     def end(self, net: "Network", history: "History") -> None:
-        if self._params is not None:
-            np.asarray(net._engine.parameters)[:] = self._params
-            np.asarray(net._engine.running)[:] = self._running
-            self._params = self._running = None
+        self.put_back(net)
+
+    def put_back(self, net):
+        """Gives the network the best parameters; where a Ctrl-C falls into it, once more is harmless."""
+        value, epoch, params, running = self._at_best
+        if params is not None:
+            np.asarray(net._engine.parameters)[:] = params
+            np.asarray(net._engine.running)[:] = running
+            self._at_best = value, epoch, None, None
+
+    def forget(self):
+        """Leaves the network as it is at the end."""
+        self._at_best = (None,) * 4

@@ -59,6 +59,8 @@ class Checkpoint(Callback):
     True
     """
 
+    of_one_fit = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],

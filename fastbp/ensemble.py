@@ -1,23 +1,23 @@
 """Many networks of one shape, trained in one call."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import checks, ensemble_training, losses, training
+from . import checks, ensemble_file, ensemble_training, losses, training
 from .errors import DivergedError
 from .network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import os
 
     from .history import History
+    from .metrics import Metrics
     from .optimizers import Optimizer
-
-RUNS = ("auto", "lanes", "threads")
+    from .schedules import LearningRate
 
 
 class Ensemble:
@@ -95,7 +95,7 @@ class Ensemble:
         self.lr = numbers_of("lr", lr, n)
         self.weight_decay = numbers_of("weight_decay", weight_decay, n)
         self.bootstrap = checks.boolean("bootstrap", bootstrap)
-        self.run = checks.choice("run", run, RUNS)
+        self.run = checks.choice("run", run, ensemble_file.RUNS)
         threads = checks.threads("threads", threads)
         self.threads = net.threads if threads is None else threads
         self._members = [
@@ -152,11 +152,13 @@ class Ensemble:
         epochs: int = 10,
         batch_size: int | None = None,
         optimizer: "Optimizer | None" = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
-        metrics: Any = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
+        validation_split: float = 0.0,
+        metrics: "Metrics | None" = None,
         sample_weight: ArrayLike | None = None,
         class_weight: "Mapping[int, float] | Literal['balanced'] | None" = None,
         shuffle: bool = True,
+        callbacks: "Sequence[Callable[..., Any] | Sequence[Callable[..., Any]]]" = (),
         on_divergence: Literal["raise", "return"] = "raise",
         verbose: Literal["auto", 0, 1] = "auto",
     ) -> "list[History]":
@@ -166,9 +168,15 @@ class Ensemble:
         ----------
         X, y, epochs, batch_size, validation_data, metrics, sample_weight, class_weight, shuffle, verbose
             As in :meth:`Network.fit`, for each member; arrays are taken into memory.
+        validation_split : float
+            As in :meth:`Network.fit`: all members have the same rows for validation. A bootstrap draws from the others.
         optimizer : Optimizer, optional
             Naming one starts every member's fresh, with the ensemble's `lr` and `weight_decay` where it has its own;
             None continues each member's last one, and starts those without with ``Adam()``.
+        callbacks : sequence of n callables, or of n lists of callables, optional
+            Of each member, as in :meth:`Network.fit`: called after its epoch as ``callback(member, history)``;
+            returning True ends that member's training, and the others go on. An :class:`EarlyStopping` remembers one
+            training, so that each member needs one of its own.
         on_divergence : {"raise", "return"}
             What to do at the end when members have diverged. Each of these keeps its last finite parameters and the
             history of its whole epochs; the others are trained to the end in any case.
@@ -191,14 +199,90 @@ class Ensemble:
 
         Notes
         -----
-        ``seconds`` in a history are those of the whole ensemble's epoch. While it trains, a member asked for
-        predictions by another thread answers between two looks at Ctrl-C, every 50 ms.
+        ``seconds`` in a history are those of the whole ensemble's epoch, callbacks apart. While it trains, a member
+        asked for predictions by another thread answers between two looks at Ctrl-C, every 50 ms.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> X = np.linspace(-1, 1, 64)[:, None]
+        >>> ensemble = fb.Ensemble(fb.Network([1, 16, 1], activation="tanh", loss="mse", seed=0), 3)
+        >>> stops = [fb.EarlyStopping(patience=5) for _ in ensemble]
+        >>> histories = ensemble.fit(X, np.sin(3 * X), epochs=40, validation_split=0.25, callbacks=stops, verbose=0)
+        >>> [stop.best for stop in stops] == [min(history.history["val_loss"]) for history in histories]
+        True
         """
         on_divergence = checks.choice("on_divergence", on_divergence, ("raise", "return"))
-        job = ensemble_training.Job(self, X, y, epochs, batch_size, optimizer, shuffle, verbose)
-        job.weigh(self, sample_weight, class_weight)
-        job.validate_with(self[0], validation_data, metrics)
+        validation = training.validation_pair(validation_data)
+        split = checks.number("validation_split", validation_split, at_least=0, below=1)
+        if split and validation:
+            raise ValueError(f"validation_split: expected 0 beside validation_data, got {split:g}")
+        job = ensemble_training.Job(
+            self, X, y, epochs, batch_size, optimizer, shuffle, verbose, split, sample_weight
+        )  # fmt: skip
+        job.weigh(self, class_weight)
+        job.validate_with(self[0], validation, metrics)
         job.check_schedules()
+        if not isinstance(callbacks, (list, tuple)) or callbacks:
+            job.call(sequence_of("callbacks", callbacks, len(self)))
+        self._train(job, on_divergence)
+        return self.histories
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        batch_size: int | None = None,
+        optimizer: "Optimizer | None" = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: "Mapping[int, float] | None" = None,
+        shuffle: bool = True,
+    ) -> "Ensemble":
+        """Goes once through the data given with each member, for data that comes in pieces.
+
+        Parameters
+        ----------
+        X, y, batch_size, sample_weight, class_weight, shuffle
+            As in :meth:`Network.partial_fit`, for each member.
+        optimizer : Optimizer, optional
+            With the ensemble's `lr` and `weight_decay`; starts fresh in each member that has another one. None
+            continues what each member has.
+
+        Returns
+        -------
+        Ensemble
+            This one.
+
+        Raises
+        ------
+        DivergedError, ValueError, TypeError, RuntimeError, KeyboardInterrupt
+            As :meth:`fit`.
+
+        Notes
+        -----
+        With ``bootstrap=True`` each piece is drawn from by itself; pieces of one length have the same draw.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> ensemble = fb.Ensemble(fb.Network([3, 8, 1], loss="mse", seed=0), 2)
+        >>> rng = np.random.default_rng(0)
+        >>> for _ in range(200):
+        ...     X = rng.standard_normal((100, 3))
+        ...     _ = ensemble.partial_fit(X, X.sum(axis=1), optimizer=fb.Adam(lr=0.01))
+        >>> ensemble.evaluate(X, X.sum(axis=1))["r2"] > 0.99
+        True
+        """
+        if class_weight is not None and not isinstance(class_weight, Mapping):
+            raise TypeError(f"class_weight: expected a dict or None, got {checks.described(class_weight)}")
+        job = ensemble_training.Job(self, X, y, 1, batch_size, optimizer, shuffle, weights=sample_weight)
+        job.in_pieces(self)
+        job.weigh(self, class_weight)
+        self._train(job, "raise")
+        return self
+
+    def _train(self, job, on_divergence):
         with contextlib.ExitStack() as held:
             for member in self._members:
                 held.enter_context(training.being_fitted(member))
@@ -207,7 +291,90 @@ class Ensemble:
             diverged = ensemble_training.run_epochs(self, job)
         if diverged and on_divergence == "raise":
             raise DivergedError(ensemble_training.report(diverged, len(self)))
-        return self.histories
+
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, metrics: "Metrics | None" = None, sample_weight: ArrayLike | None = None
+    ) -> dict[str, float]:
+        """Loss and metrics of the ensemble's own prediction, the mean that :meth:`predict` gives.
+
+        Parameters
+        ----------
+        X, y, metrics, sample_weight
+            As in :meth:`Network.evaluate`.
+
+        Returns
+        -------
+        dict of str to float
+            ``"loss"`` and one entry per metric.
+
+        Notes
+        -----
+        Where the loss is computed from logits and the outputs are probabilities or rates, it is that of their mean,
+        kept from 0 and 1 by the smallest number and the last digit of the dtype. One member's report is
+        ``ensemble[i].evaluate(X, y)``. The losses are convex: the mean of the members' losses is no smaller than this.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> ensemble = fb.Ensemble(fb.Network([2, 3], seed=0), 8)
+        >>> X, y = np.array([[0.5, -1.0], [2.0, 0.3]]), [0, 2]
+        >>> alone = [member.evaluate(X, y)["loss"] for member in ensemble]
+        >>> ensemble.evaluate(X, y)["loss"] < sum(alone) / 8
+        True
+        """
+        from . import ensemble_report
+
+        return ensemble_report.evaluate(self, X, y, metrics, sample_weight)
+
+    def save(self, path: "str | os.PathLike[str]", *, optimizer: bool = True) -> None:
+        """Writes the ensemble into one file, from which :meth:`load` makes it again.
+
+        Parameters
+        ----------
+        path, optimizer
+            As in :meth:`Network.save`.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            As :meth:`Network.save`.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> fb.Ensemble(fb.Network([2, 3, 1], loss="mse", seed=0), 5).save("five.npz")
+        >>> fb.Ensemble.load("five.npz")
+        <Ensemble of 5: <Network 2 - 3 relu - 1 identity, mse, float32, 13 parameters>>
+        """
+        ensemble_file.save(self, path, optimizer)
+
+    @classmethod
+    def load(cls, path: "str | os.PathLike[str]", *, lr: "LearningRate | None" = None) -> "Ensemble":
+        """The ensemble in a file that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path, lr
+            As in :func:`fastbp.load`.
+
+        Returns
+        -------
+        Ensemble
+            Its members compute and continue to train as the saved ones would.
+
+        Raises
+        ------
+        ValueError, OSError
+            As :func:`fastbp.load`.
+
+        Notes
+        -----
+        Safe with files of strangers and bounded in memory as :func:`fastbp.load` is.
+        """
+        members, said = ensemble_file.load(path, lr)
+        ensemble = cls.__new__(cls)
+        ensemble.__dict__.update(said, seeds=tuple(member.seed for member in members), _members=members)
+        return ensemble
 
     def predict_all(self, X: ArrayLike) -> NDArray[Any]:
         """Outputs of every member.

@@ -1,14 +1,18 @@
 """How an ensemble is trained: in lanes or on threads, epoch by epoch, each member with what it has of its own."""
 
+import math
 import time
 from dataclasses import fields, replace
 
 import numpy as np
 
-from . import chain, checks, class_weights, config, cpus, data, metrics, optimizers, progress, rates, shuffle, training
+from . import chain, checks, class_weights, config, cpus, data, optimizers, progress, rates, shuffle, training
+from .checkpoint import Checkpoint
 from .full_batch import FullBatch
 from .history import History
+from .hooks import Hooks, close_all
 from .layers import Dense
+from .schedules import check_in_pieces
 
 # fields of an optimiser that lanes know beside lr and weight_decay; others must be at their defaults
 IN_LANES = {"SGD": {"momentum", "nesterov"}, "Adam": {"betas", "eps"}, "AdamW": {"betas", "eps"}}
@@ -95,7 +99,7 @@ def drawn(seed, n_rows):
 class Job:
     """What is trained: arguments that are checked, data that has come through the door."""
 
-    def __init__(self, ensemble, X, y, epochs, batch_size, optimizer, shuffle, verbose):
+    def __init__(self, ensemble, X, y, epochs, batch_size, optimizer, shuffle, verbose=0, split=0.0, weights=None):
         net = ensemble[0]
         self.epochs = checks.positive_int("epochs", epochs)
         if batch_size is not None:
@@ -105,22 +109,56 @@ class Job:
         self.optimizers, self.fresh = optimizers_of(ensemble, optimizer)
         self.in_lanes = runs_in_lanes(ensemble, self.optimizers)
         self.X = data.inputs(X, net.n_inputs, net.dtype)
+        n = len(self.X)
+        self.targets = data.targets(y, n, net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
+        if weights is not None:
+            data.sample_weights(weights, n, net.dtype)
+        self.sample_weight, self.held_out = weights, None
+        if split:
+            self.X, self.targets, self.held_out = training.parted(self.X, self.targets, split, weights)
         self.rows = len(self.X)
         whole = [optimizer for optimizer in self.optimizers if isinstance(optimizer, optimizers.Rprop)]
         self.batch_size = optimizers.rows_of_batch((whole or self.optimizers)[0], batch_size, self.rows)
         self.steps = -(-self.rows // self.batch_size)
         last = self.rows - (self.steps - 1) * self.batch_size
         chain.refuse_one_row(net.layers, last, f"batch_size: the last of {self.rows} rows")
-        self.targets = data.targets(y, self.rows, net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
         self.counted = net._total_weight(self.targets, None)
-        self.weights = self.validation = self._orders = None
+        self.weights = self._orders = None
+        self.validate, self.lists = training.nothing, ("loss", "lr", "seconds")
+        self.callbacks = [()] * len(ensemble)
+        self.done = [0] * len(ensemble)  # epochs of each member's optimiser before these
+        self.end = self.epochs  # the number of the last one, as schedules know it
 
-    def weigh(self, ensemble, sample_weight, class_weight):
+    def in_pieces(self, ensemble):
+        """The next piece of data: an epoch after those that each member's optimiser has seen."""
+        members = list(ensemble)
+        pairs = zip(self.fresh, self.optimizers, members, strict=True)
+        self.fresh = [fresh and optimizer != member.optimizer for fresh, optimizer, member in pairs]
+        for i, member in enumerate(members):
+            check_in_pieces(getattr(self.optimizers[i], "lr", 0.0))
+            if not self.fresh[i] and member.history is not None:
+                self.done[i] = member.history.epochs.stop - 1
+        self.end = math.inf
+
+    def call(self, callbacks):
+        """Callbacks for each member, as `Ensemble.fit` takes them."""
+        for i, given in enumerate(callbacks):
+            each = (given,) if callable(given) else given
+            if not isinstance(each, (list, tuple)) or not all(map(callable, each)):
+                wanted = "a callable or a list of callables"
+                raise TypeError(f"callbacks[{i}]: expected {wanted} for member {i}, got {checks.described(given)}")
+            if any(isinstance(callback, Checkpoint) and callback.resumable for callback in each):
+                raise ValueError(
+                    f"callbacks[{i}]: expected no Checkpoint that keeps a training, for a member's cannot be resumed; "
+                    "Checkpoint(path, optimizer=False) saves the network after each epoch"
+                )
+            self.callbacks[i] = tuple(each)
+
+    def weigh(self, ensemble, class_weight):
         """Weights of mean 1 for each member; None where all are 1."""
         net, weights = ensemble[0], None
-        if sample_weight is not None:
-            data.sample_weights(sample_weight, self.rows, net.dtype)
-            weights = np.asarray(sample_weight, np.float64)
+        if self.sample_weight is not None:
+            weights = np.asarray(self.sample_weight, np.float64)[: self.rows]
         if class_weight is not None:
             of_classes = class_weights.row_weights(class_weight, self.targets, net)
             weights = of_classes if weights is None else weights * of_classes
@@ -134,21 +172,14 @@ class Job:
             times = times if weights is None else times * weights
             self.weights.append(data.sample_weights(times, self.rows, net.dtype, "sample_weight, as drawn"))
 
-    def validate_with(self, net, pair, asked):
-        if pair is None:
-            if asked is not None:
-                raise ValueError(f"metrics: expected None without validation data, got {checks.described(asked)}")
-            return
-        X, y, X_name, y_name, _ = training.validation_pair(pair)
-        X = data.inputs(X, net.n_inputs, net.dtype, name=X_name)
-        y = data.targets(y, len(X), net.n_outputs, net.objective, net.dtype, y_name, net.missing_targets)
-        self.validation = X, y, metrics.resolve(asked, net)
+    def validate_with(self, net, validation, asked):
+        self.validate, names = training.validation_of(net, validation or self.held_out, asked)
+        self.lists = "loss", "lr", *names, "seconds"
 
     def check_schedules(self):
         """Refuses one that goes by what the histories will not have."""
-        of_validation = ("val_loss", *(f"val_{name}" for name, _ in self.validation[2])) if self.validation else ()
         for optimizer in self.optimizers:
-            rates.begin(optimizer, ("loss", "lr", *of_validation, "seconds"))
+            rates.begin(optimizer, self.lists)
 
     def orders(self, members):
         """Memory for an order of rows for each member, which is used again; and what each order follows from."""
@@ -159,29 +190,40 @@ class Job:
 
     def entry(self, member, loss):
         """What goes into a member's history after an epoch."""
-        entry = {"loss": loss, "lr": member._engine.lr}
-        if self.validation:
-            entry |= {f"val_{name}": value for name, value in member._report(*self.validation).items()}
-        return entry
+        return {"loss": loss, "lr": member._engine.lr} | self.validate(member)
 
 
 def run_epochs(ensemble, job):
     """Trains all members; returns {member: (epoch, batch)} of those that diverged."""
     members = list(ensemble)
-    for member, optimizer, fresh in zip(members, job.optimizers, job.fresh, strict=True):
-        if fresh:
-            member._set_optimizer(optimizer)
-        member.__dict__["history"] = History(0, job.epochs)
+    records = [History(done, done + job.epochs) for done in job.done]
+    hooks = [Hooks(*each) for each in zip(job.callbacks, members, records, strict=True) if each[0]]
+    try:
+        for each in hooks:
+            each.begin(job.lists)
+        for i, member in enumerate(members):
+            if job.fresh[i]:
+                member._set_optimizer(job.optimizers[i])
+            member.__dict__["history"] = records[i]
+        return run_members(ensemble, job)
+    finally:
+        close_all(hooks)
+
+
+def run_members(ensemble, job):
+    members = list(ensemble)
     mean, shown = History(0, job.epochs), progress.wanted((), job.verbose)
     if shown:
         shown.begin(members[0], ())
-    learning_rates = [rates.Rates(member, job.epochs) for member in members]
+    learning_rates = [rates.Rates(member, job.end) for member in members]
     left, diverged = list(range(len(members))), {}
     try:
         for epoch in range(job.epochs):
             begin = time.perf_counter()
-            results = train_epoch(ensemble, job, left, [learning_rates[i].of_epoch(epoch, job.steps) for i in left])
-            diverged |= {i: (epoch, refused // job.batch_size) for i, (_, refused) in results.items() if refused >= 0}
+            of_epoch = [learning_rates[i].of_epoch(job.done[i] + epoch, job.steps) for i in left]
+            results = train_epoch(ensemble, job, left, of_epoch)
+            refused = {i: row for i, (_, row) in results.items() if row >= 0}
+            diverged |= {i: (job.done[i] + epoch, row // job.batch_size) for i, row in refused.items()}
             left = [i for i in left if i not in diverged]
             entries = {i: job.entry(members[i], results[i][0] / (job.counted or 1.0)) for i in left}
             seconds = time.perf_counter() - begin
@@ -193,12 +235,24 @@ def run_epochs(ensemble, job):
                         | {"seconds": seconds})  # fmt: skip
             if shown:
                 shown(members[0], mean)
+            left = [i for i in left if not stops(job.callbacks[i], members[i])]
+            if not left:
+                break
+            for i in left if epoch + 1 < job.epochs else ():
+                if job.callbacks[i]:
+                    training.check_parameters(members[i])
     finally:
         for member in members:
             member.history.close()
         if shown:
             shown.end(members[0], mean)
     return diverged
+
+
+def stops(callbacks, member):
+    """Tells a member's callbacks of an epoch; whether one of them ends its training."""
+    answers = [callback(member, member.history) for callback in callbacks]
+    return any(answer for answer in answers if isinstance(answer, (bool, np.bool_)))
 
 
 def train_epoch(ensemble, job, left, learning_rates):

@@ -110,10 +110,10 @@ def check_batch(batch):
         raise TypeError(f"X: expected {wanted}, got {checks.described(batch)}; or give y")
 
 
-def refuse_weights(net, weights):
+def refuse_weights(net, weights, name="sample_weight"):
     if is_custom(net):
         came = checks.described(weights)
-        raise ValueError(f"sample_weight: expected None with a loss object of one's own, got {came}")
+        raise ValueError(f"{name}: expected None with a loss object of one's own, got {came}")
 
 
 class Parts:

@@ -1,6 +1,10 @@
-"""What `Network.evaluate` can report, as functions of (outputs, targets, net). Missing targets (NaN) are left out."""
+"""What `Network.evaluate` can report, as functions of (outputs, targets, net, weights).
+
+Missing targets (NaN) are left out. Weights of rows are None or float64 (n,), above 0.
+"""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +24,20 @@ def loss_name(net):
     return net.objective.name if isinstance(net.objective, Loss) else None
 
 
+def mean_of(scores, weights=None):
+    """Their mean, weighted if there are weights; NaN where there are none."""
+    return float(np.average(scores, weights=weights)) if len(scores) else np.nan
+
+
+def known_of(values, t, net, weights):
+    """The values (n, out) at elements that have a target, and the weights of these."""
+    weights = None if weights is None else np.broadcast_to(weights[:, None], t.shape)
+    if net.missing_targets == "raise":
+        return values, weights
+    known = ~np.isnan(t)
+    return values[known], None if weights is None else weights[known]
+
+
 # ---------------------------------------------------------------- of numbers
 
 
@@ -34,37 +52,41 @@ def as_numbers(outputs, targets, net):
     return targets.reshape(outputs.shape).astype(np.float64)
 
 
-def errors(outputs, targets, net):
-    """Outputs less targets, of the elements that have one."""
+def errors(outputs, targets, net, weights):
+    """Outputs less targets, of the elements that have one, and their weights."""
     t = as_numbers(outputs, targets, net)
-    return (outputs - t)[~np.isnan(t)] if net.missing_targets == "mask" else outputs - t
+    return known_of(outputs - t, t, net, weights)
 
 
-def mse(outputs, targets, net):
+def mse(outputs, targets, net, weights=None):
     """Mean squared error over all elements."""
-    return float(np.mean(errors(outputs, targets, net) ** 2))
+    wrong, weights = errors(outputs, targets, net, weights)
+    return mean_of(wrong**2, weights)
 
 
-def rmse(outputs, targets, net):
+def rmse(outputs, targets, net, weights=None):
     """Root of the mean squared error over all elements."""
-    return mse(outputs, targets, net) ** 0.5
+    return mse(outputs, targets, net, weights) ** 0.5
 
 
-def mae(outputs, targets, net):
+def mae(outputs, targets, net, weights=None):
     """Mean absolute error over all elements."""
-    return float(np.mean(np.abs(errors(outputs, targets, net))))
+    wrong, weights = errors(outputs, targets, net, weights)
+    return mean_of(np.abs(wrong), weights)
 
 
-def r2(outputs, targets, net):
+def r2(outputs, targets, net, weights=None):
     """1 - residual / total sum of squares, averaged over outputs; a constant target counts 0 unless met."""
     t = as_numbers(outputs, targets, net)
     known = ~np.isnan(t) if net.missing_targets == "mask" else np.True_
-    rows = np.sum(known, axis=0) if known.ndim else len(t)
-    residual = np.sum((outputs - t) ** 2, axis=0, where=known)
-    total = np.sum((t - np.sum(t, axis=0, where=known) / np.maximum(rows, 1)) ** 2, axis=0, where=known)
+    w = np.ones((1, 1)) if weights is None else weights[:, None]
+    rows = np.sum(np.broadcast_to(w, t.shape), axis=0, where=known)
+    mean = np.sum(w * t, axis=0, where=known) / np.where(rows > 0, rows, 1.0)
+    residual = np.sum(w * (outputs - t) ** 2, axis=0, where=known)
+    total = np.sum(w * (t - mean) ** 2, axis=0, where=known)
     constant = total == 0
     scores = np.where(constant, np.where(residual == 0, 1.0, 0.0), 1 - residual / np.where(constant, 1, total))
-    return mean_of(scores[np.broadcast_to(rows, scores.shape) > 0])
+    return mean_of(scores[rows > 0])
 
 
 # ---------------------------------------------------------------- of classes
@@ -79,14 +101,14 @@ def truth_of(outputs, targets, net):
     return None
 
 
-def questions(outputs, targets, net):
-    """For each class, or each binary output: which rows are it (bool), and their outputs."""
-    truth = truth_of(outputs, targets, net)
+def questions(outputs, targets, net, weights):
+    """For each class, or each binary output: which rows are it (bool), their outputs, and their weights."""
+    truth, columns = truth_of(outputs, targets, net), range(outputs.shape[1])
+    weights = np.ones(len(outputs)) if weights is None else weights
     if truth is not None:
-        return [(truth == c, outputs[:, c]) for c in range(outputs.shape[1])]
-    known = ~np.isnan(targets)
-    rows = [known[:, c] for c in range(outputs.shape[1])]
-    return [(targets[rows[c], c] > middle(net), outputs[rows[c], c]) for c in range(outputs.shape[1])]
+        return [(truth == c, outputs[:, c], weights) for c in columns]
+    rows = ~np.isnan(targets.T)
+    return [(targets[rows[c], c] > middle(net), outputs[rows[c], c], weights[rows[c]]) for c in columns]
 
 
 def middle(net):
@@ -99,7 +121,7 @@ def threshold(net):
     return 0.5 if loss_name(net) == "binary_cross_entropy" and net.layers[-1].activation == "sigmoid" else 0.0
 
 
-def accuracy(outputs, targets, net):
+def accuracy(outputs, targets, net, weights=None):
     """Share of rows (of elements, for several binary outputs) that are classified right.
 
     The class is the largest output. A single output is compared with the middle of its range: 0.5 for probabilities, 0
@@ -107,28 +129,31 @@ def accuracy(outputs, targets, net):
     """
     truth = truth_of(outputs, targets, net)
     if truth is not None:
-        return float(np.mean(outputs.argmax(axis=1) == truth))
+        return mean_of(outputs.argmax(axis=1) == truth, weights)
     right = (outputs > threshold(net)) == (targets > middle(net))
-    return mean_of(right[~np.isnan(targets)] if net.missing_targets == "mask" else right)
+    return mean_of(*known_of(right, targets, net, weights))
 
 
-def top_k_accuracy(k, outputs, targets, net):
+def top_k_accuracy(k, outputs, targets, net, weights=None):
     """Share of rows whose class is among those of the k largest outputs; of equal ones the first counts as larger."""
     truth = truth_of(outputs, targets, net)
     own = outputs[np.arange(len(truth)), truth][:, None]
     before = np.arange(outputs.shape[1]) < truth[:, None]
-    return float(np.mean(np.sum((outputs > own) | (outputs == own) & before, axis=1) < k))
+    return mean_of(np.sum((outputs > own) | (outputs == own) & before, axis=1) < k, weights)
 
 
-def decisions(outputs, targets, net):
-    """Rows that are a class and were taken for it, for each class or label; rows that are it; rows taken for it."""
+def decisions(outputs, targets, net, weights):
+    """For each class or label, the weights of the rows that are it and were taken for it, that are it, that were taken
+    for it."""
     truth = truth_of(outputs, targets, net)
     if truth is None:
-        said = [(yes, y > threshold(net)) for yes, y in questions(outputs, targets, net)]
-        return np.array([(np.sum(yes & guess), yes.sum(), guess.sum()) for yes, guess in said], float).T
+        said = [(yes, y > threshold(net), w) for yes, y, w in questions(outputs, targets, net, weights)]
+        return np.array([(w[yes & guess].sum(), w[yes].sum(), w[guess].sum()) for yes, guess, w in said]).T
     width, taken = outputs.shape[1], outputs.argmax(axis=1)
-    right = truth[taken == truth]
-    numbers = np.array([np.bincount(rows, minlength=width) for rows in (right, truth, taken)], float)
+    right = taken == truth
+    of_right = truth[right], None if weights is None else weights[right]
+    counted = [np.bincount(*rows, width) for rows in (of_right, (truth, weights), (taken, weights))]
+    numbers = np.array(counted, float)
     return numbers[:, numbers[1] + numbers[2] > 0]  # those classes that occur, or were thought to
 
 
@@ -137,59 +162,55 @@ def share(part, whole):
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
-def mean_of(scores):
-    """Their mean; NaN where there are none."""
-    return float(np.mean(scores)) if len(scores) else np.nan
-
-
-def precision(outputs, targets, net):
+def precision(outputs, targets, net, weights=None):
     """Share of the rows taken for a class that are it; the mean over classes, or labels."""
-    both, _, taken = decisions(outputs, targets, net)
+    both, _, taken = decisions(outputs, targets, net, weights)
     return mean_of(share(both, taken))
 
 
-def recall(outputs, targets, net):
+def recall(outputs, targets, net, weights=None):
     """Share of the rows of a class that were taken for it; the mean over classes, or labels."""
-    both, are, _ = decisions(outputs, targets, net)
+    both, are, _ = decisions(outputs, targets, net, weights)
     return mean_of(share(both, are))
 
 
-def f1(outputs, targets, net):
+def f1(outputs, targets, net, weights=None):
     """Harmonic mean of precision and recall; the mean over classes, or labels."""
-    both, are, taken = decisions(outputs, targets, net)
+    both, are, taken = decisions(outputs, targets, net, weights)
     return mean_of(share(2 * both, are + taken))
 
 
-def balanced_accuracy(outputs, targets, net):
+def balanced_accuracy(outputs, targets, net, weights=None):
     """Recall, averaged over the classes that occur; of a binary output over its yes and no, and then over outputs."""
     if truth_of(outputs, targets, net) is not None:
-        both, are, _ = decisions(outputs, targets, net)
+        both, are, _ = decisions(outputs, targets, net, weights)
         return mean_of(both[are > 0] / are[are > 0])
     scores = []
-    for yes, output in questions(outputs, targets, net):
+    for yes, output, w in questions(outputs, targets, net, weights):
         right = (output > threshold(net)) == yes
-        scores.append(mean_of([right[rows].mean() for rows in (yes, ~yes) if rows.any()]))
+        scores.append(mean_of([mean_of(right[rows], w[rows]) for rows in (yes, ~yes) if rows.any()]))
     return mean_of([score for score in scores if score == score])
 
 
-def auc(outputs, targets, net):
+def auc(outputs, targets, net, weights=None):
     """Area under the ROC curve, averaged over classes (each against the rest) or labels.
 
     The share of pairs of a row that is the class and one that is not in which the former has the larger output, equal
-    ones counting half (Mann and Whitney, 1947). A class that all rows or none are is left out.
+    ones counting half (Mann and Whitney, 1947); the weight of a pair is the product of its rows'. A class that all rows
+    or none are is left out.
     """
-    asked = questions(outputs, targets, net)
-    return mean_of([area(yes, scores) for yes, scores in asked if 0 < yes.sum() < len(yes)])
+    asked = questions(outputs, targets, net, weights)
+    return mean_of([area(yes, scores, w) for yes, scores, w in asked if 0 < yes.sum() < len(yes)])
 
 
-def area(yes, scores):
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    n = int(yes.sum())
-    return float((ranks[place[yes]].sum() - n * (n + 1) / 2) / n / (len(yes) - n))
+def area(yes, scores, weights):
+    _, place = np.unique(scores, return_inverse=True)
+    positive, negative = (np.bincount(place, np.where(rows, weights, 0.0)) for rows in (yes, ~yes))
+    below = np.cumsum(negative) - negative / 2  # weight of the no with smaller outputs, and half of that with the same
+    return float((positive * below).sum() / positive.sum() / negative.sum())
 
 
-def log_loss(outputs, targets, net):
+def log_loss(outputs, targets, net, weights=None):
     """Mean of -log of the probability given to what is the case, over rows or binary elements.
 
     Probabilities are kept from 0 and 1 by the outputs' machine epsilon, as scikit-learn does.
@@ -201,12 +222,12 @@ def log_loss(outputs, targets, net):
             p = np.exp(p - p.max(axis=1, keepdims=True))
             p /= p.sum(axis=1, keepdims=True)
         p = np.clip(p, eps, 1 - eps)
-        return float(-np.mean(np.sum(as_numbers(outputs, targets, net) * np.log(p), axis=1)))
+        return mean_of(-np.sum(as_numbers(outputs, targets, net) * np.log(p), axis=1), weights)
     if net.layers[-1].activation != "sigmoid":
         p = 0.5 + 0.5 * np.tanh(0.5 * p)
     p = np.clip(p, eps, 1 - eps)
     t = as_numbers(outputs, targets, net)
-    return mean_of((-t * np.log(p) - (1 - t) * np.log1p(-p))[~np.isnan(t)])
+    return mean_of(*known_of(-t * np.log(p) - (1 - t) * np.log1p(-p), t, net, weights))
 
 
 # ---------------------------------------------------------------- by name
@@ -237,8 +258,9 @@ def check_monitor(name, names):
         raise ValueError(f"monitor: expected one of {', '.join(names)}, got {name!r}{hint}")
 
 
-def resolve(metrics, net):
-    """Pairs (name, function of outputs, targets, net) for names and callables; None is the usual metric of the loss."""
+def resolve(metrics, net, weighted=False):
+    """Pairs (name, function of outputs, targets, net, weights) for names and callables; None is the usual metric of the
+    loss. Of weighted rows only what knows what to do with weights is let through."""
     if metrics is None:
         metrics = ("accuracy",) if loss_name(net) in OF_CLASSES else ("r2",) if loss_name(net) else ()
     if isinstance(metrics, str) or callable(metrics):
@@ -251,7 +273,7 @@ def resolve(metrics, net):
         if callable(metric):
             name, function = getattr(metric, "__name__", type(metric).__name__), of_the_user(metric)
         else:
-            function = named(metric, net)
+            function = named(metric, net, weighted)
         if name in functions:
             raise ValueError(f"metrics: expected different names, got {name!r} twice")
         functions[name] = function
@@ -259,10 +281,10 @@ def resolve(metrics, net):
     return functions.items()
 
 
-def named(name, net):
+def named(name, net, weighted):
     """The function of a metric's name, if it makes sense for the network's loss."""
     if isinstance(name, str) and name.startswith(scorers.PREFIX):
-        return scorers.scorer(name)
+        return scorers.scorer(name, weighted)
     top = TOP_K.fullmatch(name) if isinstance(name, str) else None
     function = functools.partial(top_k_accuracy, int(top[1])) if top else METRICS[choice(name)]
     loss = loss_name(net)
@@ -272,7 +294,15 @@ def named(name, net):
         raise ValueError(f"metrics: log_loss needs a loss of probabilities, got {loss or 'an object of your own'}")
     if top and not (net.n_outputs > int(top[1]) and loss != "binary_cross_entropy"):
         raise ValueError(f"metrics: {name} needs one class a row out of more than {top[1]}, got {net!r}")
-    return function
+    return functools.partial(of_weighty_rows, function)
+
+
+def of_weighty_rows(function, outputs, targets, net, weights=None):
+    """A metric of the rows whose weight is not 0: the others are as though they were not there."""
+    if weights is not None and not weights.all():
+        rows = weights > 0
+        outputs, targets, weights = outputs[rows], targets[rows], weights[rows]
+    return function(outputs, targets, net, weights)
 
 
 def choice(name):
@@ -280,12 +310,22 @@ def choice(name):
 
 
 def of_the_user(metric):
-    """A function of (outputs, targets) as one of (outputs, targets, net) that returns a float."""
+    """A function of (outputs, targets), and sample_weight if it has a parameter of that name, as one of (outputs,
+    targets, net, weights) that returns a float."""
+    takes_weights = has_parameter(metric, "sample_weight")
 
-    def function(outputs, targets, net):
-        value = np.asarray(metric(outputs, targets))
+    def function(outputs, targets, net, weights=None):
+        also = {"sample_weight": weights} if takes_weights and weights is not None else {}
+        value = np.asarray(metric(outputs, targets, **also))
         if value.ndim or value.dtype.kind not in "biuf":
             raise TypeError(f"metrics: expected {metric!r} to return a number, got {checks.described(value)}")
         return float(value)
 
     return function
+
+
+def has_parameter(function, name):
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of some functions in C nobody knows
+        return False

@@ -535,7 +535,7 @@ class Network:
         epochs: int = 10,
         batch_size: int | None = None,
         optimizer: "Optimizer | None" = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
         validation_split: float = 0.0,
         metrics: "Metrics | None" = None,
         sample_weight: ArrayLike | None = None,
@@ -565,10 +565,12 @@ class Network:
             works on all of them (Rprop, LevenbergMarquardt, LBFGS), for which a smaller number is an error.
         optimizer : SGD, Adam, AMSGrad, AdamW, NAdam, RMSprop, Adagrad, Rprop, LevenbergMarquardt or LBFGS, optional
             Naming one starts it fresh; None continues the last one with its state (at first: ``Adam()``).
-        validation_data : (X, y), optional
-            Its loss is recorded after each epoch as ``val_loss``, and its `metrics` beside it.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            Its loss is recorded after each epoch as ``val_loss``, and its `metrics` beside it: what :meth:`evaluate`
+            says of it.
         validation_split : float
-            In [0, 1): share of the rows, the last ones, that is kept from training and serves as validation data.
+            In [0, 1): share of the rows, the last ones, that is kept from training and serves as validation data, with
+            its `sample_weight` and without `class_weight`.
         metrics : list of str or callable, optional
             Of the validation data, as in :meth:`evaluate`; recorded as ``val_`` and the name.
         sample_weight : array_like, shape (n,), optional
@@ -687,37 +689,49 @@ class Network:
         X: ArrayLike,
         y: ArrayLike,
         metrics: "Metrics | None" = None,
+        sample_weight: ArrayLike | None = None,
     ) -> dict[str, float]:
         """Loss and metrics on held-out data.
 
         Parameters
         ----------
-        X, y
-            As in :meth:`loss`.
+        X, y, sample_weight
+            As in :meth:`loss`. Metrics weigh rows by `sample_weight` too.
         metrics : list of str or callable, optional
             Names: ``"mse"``, ``"rmse"``, ``"mae"``, ``"r2"``; for losses of classes ``"accuracy"``,
             ``"balanced_accuracy"``, ``"top_5_accuracy"`` (any number), ``"precision"``, ``"recall"``, ``"f1"``,
             ``"auc"``, ``"log_loss"``; ``"sklearn:"`` and the name of a scorer of scikit-learn's. Or functions that
             return a number for (outputs, targets), outputs as `predict` gives them, targets of their shape or int class
-            indices (n,). docs/losses-and-metrics.md defines them. None is ``["accuracy"]`` for a loss
-            of classes (cross_entropy, binary_cross_entropy, hinge), ``["r2"]`` for the others, and nothing for a loss
+            indices (n,); one with a parameter `sample_weight` is given the weights, scaled to mean 1, by that name, any
+            other knows nothing of them. docs/losses-and-metrics.md defines them. None is ``["accuracy"]`` for a loss of
+            classes (cross_entropy, binary_cross_entropy, hinge), ``["r2"]`` for the others, and nothing for a loss
             object of one's own.
 
         Returns
         -------
         dict of str to float
             ``"loss"`` and one entry per metric.
-        """
-        functions = metrics_.resolve(metrics, self)
-        X, targets, _, _, _ = self._pass(X, y, None)
-        return self._report(X, targets, functions)
 
-    def _report(self, X, targets, functions):
-        """What `evaluate` returns, for data that has come through the door."""
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Network([1, 1], loss="mse", init=[[1.0]])
+        >>> net.evaluate([[1], [2]], [1, 4], metrics="mae", sample_weight=[3, 1])
+        {'loss': 1.0, 'mae': 0.5}
+        """
+        functions = metrics_.resolve(metrics, self, sample_weight is not None)
+        X, targets, weights, _, _ = self._pass(X, y, sample_weight)
+        if weights is not None:
+            weights = data.sample_weights(sample_weight, len(X), np.dtype(np.float64))
+        return self._report(X, targets, functions, weights)
+
+    def _report(self, X, targets, functions, weights=None):
+        """What `evaluate` returns, for data that has come through the door; weights in float64, of mean 1."""
         outputs = self.predict(X)
-        report = {"loss": self._loss(X, targets)}
+        of_rows = None if weights is None else weights.astype(self.dtype, copy=False)
+        report = {"loss": self._loss(X, targets, of_rows)}
         for name, function in functions:
-            report[name] = function(outputs, targets, self)
+            report[name] = function(outputs, targets, self, weights)
         return report
 
     def _loss(self, X, targets, weights=None, training=False):

@@ -52,6 +52,8 @@ class Progress(Callback):
     >>> _ = net.fit(np.zeros((4, 1)), np.zeros(4), epochs=3, callbacks=fb.Progress(bar="line"))
     """
 
+    of_one_fit = True
+
     def __init__(self, bar: Literal["auto", "line", "tqdm"] = "auto") -> None:
         self.bar = checks.choice("bar", bar, ("auto", "line", "tqdm"))
         self._net = self._tqdm = None

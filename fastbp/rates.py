@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import checks, optimizers
-from .schedules import Schedule, name_of, of_one_training, with_number
+from .schedules import Schedule, asked, of_one_training, with_number
 
 MOST_RATES = 4096  # in an epoch: to work one out takes 15 ns, a step of a tiny net 100
 
@@ -65,7 +65,7 @@ class Rates:
             if together > 1:
                 values = np.repeat(values, together)[:count]
         else:
-            largest = checks.number(f"lr: {name_of(lr)}({number})", lr(number), at_least=0)
+            largest = asked(lr, number)
             values = np.full(count, largest)
         if largest > self.largest:
             optimizers.check(with_number(self.net.optimizer, largest), self.net.dtype)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .callbacks import Callback
+from .callbacks import Callback, EarlyStopping
 from .epochs import Position
 from .history import History
 
@@ -63,12 +63,13 @@ class Record:
 
     def restore(self, net, callbacks):
         """Gives the callbacks, the history and the core what they had."""
-        for callback, (name, state) in zip(callbacks, self.callbacks, strict=True):
-            if state is not None and isinstance(callback, Callback):
-                try:
-                    callback.restore(net, state)
-                except (KeyError, AttributeError, TypeError, ValueError) as error:
-                    raise ValueError(f"callbacks: {name} cannot go on from its state in the file: {error}") from error
+        try:
+            self.restore_callbacks(net, callbacks)
+        except BaseException:
+            for callback in callbacks:
+                if isinstance(callback, EarlyStopping):
+                    callback.forget()  # before training nothing of the network is to change
+            raise
         self.used = True
         engine = net._engine
         vectors = engine.parameters, engine.first, engine.second
@@ -76,6 +77,14 @@ class Record:
         engine.bounds = tuple(map(max, largest, self.bounds))  # no less than what holds, whatever the file says
         net._rng.bit_generator.state = self.generator
         net.__dict__["history"] = self.history
+
+    def restore_callbacks(self, net, callbacks):
+        for callback, (name, state) in zip(callbacks, self.callbacks, strict=True):
+            if state is not None and isinstance(callback, Callback):
+                try:
+                    callback.restore(net, state)
+                except (KeyError, AttributeError, TypeError, ValueError) as error:
+                    raise ValueError(f"callbacks: {name} cannot go on from its state in the file: {error}") from error
 
 
 def seen(wanted, came, name):

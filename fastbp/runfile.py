@@ -85,11 +85,7 @@ def plain(value, arrays, what):
 def read(archive, sizes, net):
     """The Record in an archive whose network is `net`."""
     expect("run" in sizes, "expected a training, got a network alone, which fastbp.load takes")
-    length = sizes["run"] - saving.HEADER
-    expect(0 < length <= saving.MOST_DESCRIPTION, f"run: expected up to {saving.MOST_DESCRIPTION} bytes, got {length}")
-    text = np.empty((), f"S{length}")
-    saving.read_array(archive, "run", text)
-    said = description.json_of(text.tobytes())
+    said = description.json_of(saving.text_of(archive, "run", sizes))
     expect(isinstance(said, dict), "run: expected a dict")
     version = said.get("version")
     wanted = f"run: expected version {VERSION}, got {checks.SHORT.repr(version)}"

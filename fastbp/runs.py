@@ -74,7 +74,7 @@ class Run:
         X: ArrayLike | Iterable[tuple[ArrayLike, ...]],
         y: ArrayLike | None = None,
         *,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
         metrics: "Metrics | None" = None,
         sample_weight: ArrayLike | None = None,
         callbacks: "Callable[[Network, History], Any] | Sequence[Callable[[Network, History], Any]]" = (),

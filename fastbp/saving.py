@@ -148,21 +148,26 @@ def load(path: str | os.PathLike[str], *, loss: Any = None, lr: Any = None) -> "
 
 
 def opened(path, loss, lr, read_more, refusal):
-    """read_more(archive, sizes of its members, the network in it, its description) of a file; a ValueError that begins
-    with the path and the `refusal` where it is damaged."""
+    """read_more(archive, sizes of its members, the network in it, its description) of a file."""
+    path = path_of(path)
+    if loss is not None:
+        loss = losses.resolve(loss)
+    return guarded(path, refusal, lambda file: read(file, loss, lr, read_more))
+
+
+def guarded(path, refusal, take):
+    """take(open file); a ValueError that begins with the path and the `refusal` where it is damaged."""
     import struct
     import zipfile
 
     path = path_of(path)
-    if loss is not None:
-        loss = losses.resolve(loss)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{path}: {refusal} from what is not a regular file")
     # what zipfile, json and the checks of single values say to damaged or hostile files
     damage = (ValueError, TypeError, RuntimeError, EOFError, OverflowError, struct.error, zipfile.BadZipFile)
     with CautiousFile(path) as file:
         try:
-            return read(file, loss, lr, read_more)
+            return take(file)
         except damage as error:
             problem = error
         except OSError as error:
@@ -172,7 +177,7 @@ def opened(path, loss, lr, read_more, refusal):
     raise ValueError(f"{path}: {refusal} from this file: {problem}") from problem
 
 
-class CautiousFile(io.FileIO):
+class Cautious:
     """A file that is read in small pieces only: zipfile takes a directory of whatever size that claims to be."""
 
     def read(self, size=-1, /):
@@ -181,17 +186,25 @@ class CautiousFile(io.FileIO):
         return piece
 
 
+class CautiousFile(Cautious, io.FileIO):
+    pass
+
+
+class CautiousBytes(Cautious, io.BytesIO):
+    pass
+
+
+def size_of(file):
+    return file.seek(0, io.SEEK_END)
+
+
 def read(file, loss, lr, read_more):
     """What `opened` is to return, from an open file."""
     import zipfile
 
     with zipfile.ZipFile(file) as archive:
-        sizes = member_sizes(archive, os.fstat(file.fileno()).st_size)
-        length = sizes.get("description", 0) - HEADER
-        expect(0 < length <= MOST_DESCRIPTION, f"description: expected up to {MOST_DESCRIPTION} bytes, got {length}")
-        text = np.empty((), f"S{length}")
-        read_array(archive, "description", text)
-        described = description.parsed(text.tobytes())
+        sizes = member_sizes(archive, size_of(file), is_of_network, "a network; fastbp.Ensemble.load takes ensembles")
+        described = description.parsed(text_of(archive, "description", sizes))
         n_inputs, chain, dtype = description.shape_of(described)
         # before memory is taken
         check_size("params", sizes.get("params", 0), chain_.n_parameters(n_inputs, chain), dtype)
@@ -216,14 +229,26 @@ def read(file, loss, lr, read_more):
         return read_more(archive, sizes, net, described)
 
 
-def member_sizes(archive, file_size):
+def is_of_network(name):
+    return name in ("description", *ARRAYS) or is_of_run(name)
+
+
+def text_of(archive, name, sizes):
+    """The bytes of a JSON text."""
+    length = sizes.get(name, 0) - HEADER
+    expect(0 < length <= MOST_DESCRIPTION, f"{name}: expected up to {MOST_DESCRIPTION} bytes, got {length}")
+    text = np.empty((), f"S{length}")
+    read_array(archive, name, text)
+    return text.tobytes()
+
+
+def member_sizes(archive, file_size, belongs, wanted):
     """Bytes of each array by name, for an archive that is not larger inside than outside."""
     sizes = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
-        known = name in ("description", *ARRAYS) or is_of_run(name)
-        known = known and name not in sizes and member.filename == f"{name}.npy"
-        expect(known, f"an array {checks.SHORT.repr(member.filename)}, unknown or there twice")
+        known = belongs(name) and name not in sizes and member.filename == f"{name}.npy"
+        expect(known, f"expected {wanted}; got an array {checks.SHORT.repr(member.filename)}, unknown or there twice")
         plain = member.compress_type == 0 and member.compress_size == member.file_size
         expect(plain, f"{name}: expected an array that is not compressed")
         sizes[name] = member.file_size

@@ -16,6 +16,7 @@ from . import checks, metrics
 
 MODES = ("auto", "min", "max")
 SMALLEST = float(np.finfo(np.float64).tiny)
+EARLY = 1e-9  # a stair at 3 x 0.1 epochs is at t = 0.3, although 0.3 / 0.1 rounds to less than 3
 
 
 class Schedule:
@@ -102,8 +103,7 @@ class StepDecay(Schedule):
         store_number(self, "factor", above=0)
 
     def rates(self, t, epochs, history):
-        # a stair at 3 x 0.1 epochs is at t = 0.3, although 0.3 / 0.1 rounds to less than 3
-        return self.lr * self.factor ** np.floor(t / self.every + 1e-9)
+        return self.lr * self.factor ** np.floor(t / self.every + EARLY)
 
 
 @dataclass(frozen=True)
@@ -229,15 +229,15 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """A straight line up to where another schedule, or a number, begins, and then that (Goyal et al., 2017).
+    """A straight line up to where another schedule, a number or a function begins, and then that (Goyal et al., 2017).
 
-    For as long as it lasts it is torch's LinearLR, stepped after every step; `then` sees a time that begins, and a
-    training that is counted, from its end.
+    For as long as it lasts it is torch's LinearLR, stepped after every step; what follows sees a time that begins, and
+    a training that is counted, from its end.
 
     Parameters
     ----------
-    lr : float or Schedule
-        What follows.
+    lr : float, Schedule or callable
+        What follows. A function is given the number of the epoch since the end of the line, from 0.
     epochs : float
         How long the line is, > 0.
     start_factor : float
@@ -250,22 +250,25 @@ class Warmup(Schedule):
     Warmup(lr=Cosine(lr=0.001, end=0.0, epochs=None), epochs=2.0, start_factor=0.0)
     """
 
-    lr: "float | Schedule"
+    lr: "float | Schedule | Callable[[int], float]"
     epochs: float = 1.0
     start_factor: float = 0.0
 
     def __post_init__(self) -> None:
-        if callable(self.lr):
-            raise TypeError(f"lr: expected a number or a Schedule in Warmup, got {checks.described(self.lr)}")
-        if not isinstance(self.lr, Schedule):
-            store_number(self, "lr", at_least=0)
+        object.__setattr__(self, "lr", checked(self.lr))
         store_number(self, "epochs", above=0)
         store_number(self, "start_factor", at_least=0, at_most=1)
 
     def rates(self, t, epochs, history):
         left = max(epochs - self.epochs, SMALLEST)  # the line may be longer than the training
         since = np.append(0.0, np.maximum(t - self.epochs, 0.0))
-        rates = np.full(since.shape, self.lr) if isinstance(self.lr, float) else self.lr.rates(since, left, history)
+        if isinstance(self.lr, float):
+            rates = np.full(since.shape, self.lr)
+        elif isinstance(self.lr, Schedule):
+            rates = self.lr.rates(since, left, history)
+        else:
+            epoch, place = np.unique(np.floor(since + EARLY), return_inverse=True)
+            rates = np.array([asked(self.lr, int(number)) for number in epoch])[place]
         line = self.start_factor + (1 - self.start_factor) * np.minimum(t / self.epochs, 1.0)
         return np.where(t < self.epochs, line * rates[0], rates[1:])
 
@@ -405,9 +408,14 @@ def with_number(optimizer, lr=0.0):
     return optimizer if isinstance(getattr(optimizer, "lr", 0.0), float) else replace(optimizer, lr=lr)
 
 
+def asked(function, epoch):
+    """What a function of the user's gives as the rate of an epoch, if it is one."""
+    return checks.number(f"lr: {name_of(function)}({epoch})", function(epoch), at_least=0)
+
+
 def name_of(lr):
     """Under which name a function, or a schedule that is not fastbp's, is saved."""
-    return getattr(lr, "__name__", type(lr).__name__)
+    return f"Warmup({name_of(lr.lr)})" if isinstance(lr, Warmup) else getattr(lr, "__name__", type(lr).__name__)
 
 
 OWN = {cls.__name__: cls for cls in (StepDecay, ExponentialDecay, Cosine, OneCycle, Warmup, Plateau)}

@@ -3,8 +3,8 @@
 PREFIX = "sklearn:"
 
 
-def scorer(name):
-    """A function of (outputs, targets, net) for ``"sklearn:f1_macro"`` and the like.
+def scorer(name, weighted=False):
+    """A function of (outputs, targets, net, weights) for ``"sklearn:f1_macro"`` and the like.
 
     A scorer asks an estimator for its predictions of X. Here X is the outputs themselves, and the estimator makes of
     them what it is asked for: classes, probabilities, decision values, or numbers.
@@ -18,12 +18,16 @@ def scorer(name):
     except ValueError:
         wanted = "one of sklearn.metrics.get_scorer_names()"
         raise ValueError(f"metrics: expected {wanted} after {PREFIX!r}, got {name!r}") from None
+    from .metrics import has_parameter
 
-    def function(outputs, targets, net):
+    if weighted and not has_parameter(getattr(score, "_score_func", score), "sample_weight"):
+        raise ValueError(f"metrics: expected no sample weights with {name!r}, which takes none")
+
+    def function(outputs, targets, net, weights=None):
         if targets.dtype.kind == "f" and (targets != targets).any():
             raise ValueError(f"metrics: expected no missing targets for {name!r}; scikit-learn has no place for them")
         estimator, truth = reader(outputs, targets, net)
-        return float(score(estimator, outputs, truth))
+        return float(score(estimator, outputs, truth, **({} if weights is None else {"sample_weight": weights})))
 
     return function
 

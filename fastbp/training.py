@@ -10,12 +10,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import chain, checks, class_weights, data, fingerprint, metrics, optimizers, progress, rates
-from .callbacks import Callback
 from .checkpoint import Checkpoint
 from .epochs import Arrays, Batches, Parts, Position, check_iterable, refuse_weights, train
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations
 from .history import History
+from .hooks import Hooks
 from .progress import Progress
 from .windows import Windows
 
@@ -59,7 +59,7 @@ def fit(
         X, targets, weights = door(net, X, y, sample_weight)
         prints = fingerprint.of_all(X=X, y=targets, sample_weight=weights) if kept else {}
         if split:
-            X, targets, validation = parted(X, targets, split)
+            X, targets, validation = parted(X, targets, split, sample_weight)
         if split or class_weight is not None:
             weights = weights_of(net, X, targets, sample_weight, class_weight)
         batch_size = optimizers.rows_of_batch(optimizer or net.optimizer, batch_size, X.shape[0])
@@ -70,7 +70,8 @@ def fit(
             source = source_of(net, X, targets, weights, batch_size, shuffle)
     validate, names = validation_of(net, validation, metrics)
     if kept and validation_data is not None:
-        prints |= fingerprint.of_all(**{"validation_data[0]": validate.X, "validation_data[1]": validate.targets})
+        held_out = {"[0]": validate.X, "[1]": validate.targets, "[2]": validate.weights}
+        prints |= fingerprint.of_all(**{f"validation_data{place}": array for place, array in held_out.items()})
     settings = {
         "epochs": epochs, "initial_epoch": initial_epoch, "batch_size": batch_size, "shuffle": shuffle,
         "validation_split": split, "class_weight": plain_class_weight(class_weight),
@@ -85,22 +86,26 @@ def fit(
         lists = "loss", *beside, *names, "seconds"
         rates.begin(optimizer, lists)
         shown = progress.wanted(callbacks, verbose)
-        for callback in [*with_hooks(callbacks), *([shown] if shown else [])]:
-            callback.begin(net, lists)
-        if resumed is None:
-            if fresh:
-                net._set_optimizer(optimizer)
-            net.__dict__["history"] = History(initial_epoch, epochs, beside)
-        else:
-            resumed.restore(net, callbacks)
-        training = Training(net, source, validate, callbacks, shown, settings, metrics, prints, resumed)
-        if endless:
-            training.end = math.inf
+        record = History(initial_epoch, epochs, beside) if resumed is None else resumed.history
+        hooks = Hooks([*callbacks, *([shown] if shown else [])], net, record)
         try:
-            training.run()
-        except KeyboardInterrupt:
-            if on_interrupt == "raise":
-                raise
+            hooks.begin(lists)
+            if resumed is None:
+                if fresh:
+                    net._set_optimizer(optimizer)
+                net.__dict__["history"] = record
+            else:
+                resumed.restore(net, callbacks)
+            training = Training(net, source, validate, callbacks, shown, settings, metrics, prints, resumed)
+            if endless:
+                training.end = math.inf
+            try:
+                training.run(hooks)
+            except KeyboardInterrupt:
+                if on_interrupt == "raise":
+                    raise
+        finally:
+            hooks.close()
         return net.history
 
 
@@ -155,14 +160,11 @@ class Training:
         looks += [each.update for each in (*self.callbacks, self.shown) if isinstance(each, Progress) and each.is_live]
         return Parts(looks, every_steps) if looks else None
 
-    def run(self):
+    def run(self, hooks):
         """What is left of the epochs, each entered into net.history."""
         net, record, shown = self.net, self.net.history, self.shown
         with contextlib.ExitStack() as at_the_end:  # of whatever kind it is; the last one here comes first
-            if shown:
-                at_the_end.callback(shown.end, net, record)
-            for callback in reversed(with_hooks(self.callbacks)):
-                at_the_end.callback(callback.end, net, record)
+            at_the_end.callback(hooks.end)
             if isinstance(self.source, Iterations):
                 at_the_end.callback(self.source.close)
             try:
@@ -205,10 +207,6 @@ class Training:
         return self.position.seconds + time.perf_counter() - self.begin
 
 
-def with_hooks(callbacks):
-    return [callback for callback in callbacks if isinstance(callback, Callback)]
-
-
 def unlocked(generator):
     """The same generator with a lock of its own: the old one may be held by a thread that a fork has left behind."""
     twin = np.random.default_rng()
@@ -230,12 +228,13 @@ def check_parameters(net):
 
 
 def validation_pair(validation_data):
-    """(X, y, their names in messages, the number of the first row), or None."""
+    """(X, y, sample_weight), their names in messages, and the number of the first row, or None."""
     if validation_data is None:
         return None
-    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-        raise TypeError(f"validation_data: expected a pair (X, y), got {checks.described(validation_data)}")
-    return *validation_data, "validation_data[0]", "validation_data[1]", 0
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+        came = checks.described(validation_data)
+        raise TypeError(f"validation_data: expected a pair (X, y), or (X, y, sample_weight), got {came}")
+    return (*validation_data, None)[:3], [f"validation_data[{k}]" for k in range(3)], 0
 
 
 def validation_of(net, validation, asked):
@@ -243,26 +242,34 @@ def validation_of(net, validation, asked):
     if validation is None:
         if asked is not None:
             raise ValueError(f"metrics: expected None without validation data, got {checks.described(asked)}")
-        return dict, ()
-    functions = metrics.resolve(asked, net)
-    X, y, X_name, y_name, first = validation
+        return nothing, ()
+    (X, y, weights), (X_name, y_name, weights_name), first = validation
+    functions = metrics.resolve(asked, net, weights is not None)
     try:
         X = data.inputs(X, net.n_inputs, net.dtype, name=X_name)
         y = data.targets(y, X.shape[0], net.n_outputs, net.objective, net.dtype, y_name, net.missing_targets)
+        if weights is not None:
+            refuse_weights(net, weights, weights_name)
+            weights = data.sample_weights(weights, len(X), np.dtype(np.float64), weights_name)
     except data.RowError as error:
         raise error.in_rows(range(first, first + len(X))) from None
     names = "val_loss", *(f"val_{name}" for name, _ in functions)
-    return Validation(net, X, y, functions), names
+    return Validation(net, X, y, weights, functions), names
+
+
+def nothing(net=None):
+    """What there is to say without validation data."""
+    return {}
 
 
 class Validation:
-    """The report on validation data after an epoch."""
+    """The report on validation data after an epoch, of `net` or of another one like it."""
 
-    def __init__(self, net, X, targets, functions):
-        self.net, self.X, self.targets, self.functions = net, X, targets, functions
+    def __init__(self, net, X, targets, weights, functions):
+        self.net, self.X, self.targets, self.weights, self.functions = net, X, targets, weights, functions
 
-    def __call__(self):
-        report = self.net._report(self.X, self.targets, self.functions)
+    def __call__(self, net=None):
+        report = (net or self.net)._report(self.X, self.targets, self.functions, self.weights)
         return {f"val_{name}": value for name, value in report.items()}
 
 
@@ -291,13 +298,15 @@ def scaled_weights(sample_weight, X, targets, net):
     return (data.ScaledWeights if streaming else data.sample_weights)(sample_weight, len(X), net.dtype)
 
 
-def parted(X, targets, split):
-    """X and targets less the last rows, and those as `validation_pair` gives them."""
+def parted(X, targets, split, sample_weight):
+    """X and targets less the last rows, and those as `validation_pair` gives them, with their weights."""
     n = X.shape[0]
     first = n - round(split * n)
     if first in (0, n):
         raise ValueError(f"validation_split: expected rows on both sides, got {split:g} of {n} rows")
-    return X[:first], targets[:first], (X[first:], targets[first:], "X", "y", first)
+    weights = None if sample_weight is None else data.as_numbers(sample_weight, "sample_weight")[first:]
+    names = "X", "y", "sample_weight of the rows kept for validation"
+    return X[:first], targets[:first], ((X[first:], targets[first:], weights), names, first)
 
 
 def weights_of(net, X, targets, sample_weight, class_weight):

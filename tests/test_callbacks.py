@@ -1,6 +1,9 @@
 """Callbacks of the package: stopping early, saving after epochs, hooks at the beginning and the end."""
 
+import contextlib
 import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +198,140 @@ def test_hooks_are_called_at_the_beginning_and_the_end(ending):
     names = "loss", "lr", "val_loss", "val_mse", "seconds"
     assert calls == [("a", *names), ("b", *names), ("a", epochs), ("b", epochs)]
     assert tuple(net.history.history) == ("loss", "lr", "seconds", "val_loss", "val_mse")
+
+
+class Listening(Callback):
+    """Notes what it hears; `fails` is what it raises, where."""
+
+    def __init__(self, calls, name, fails=()):
+        self.calls, self.name, self.fails = calls, name, fails
+
+    def hear(self, what, *more):
+        self.calls.append((self.name, what, *more))
+        if what in self.fails:
+            raise self.fails[what]
+
+    def begin(self, net, names):
+        self.hear("begin")
+
+    def end(self, net, history):
+        self.hear("end", len(history.epochs))
+
+
+@pytest.mark.parametrize("error", [KeyError("mine"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
+@pytest.mark.parametrize("on_interrupt", ["raise", "return"])
+def test_callbacks_that_have_begun_hear_of_the_end_where_a_later_one_does_not_begin(error, on_interrupt):
+    net, calls = make(), []
+    fit(net, 1)
+    before = snapshot(net)
+    callbacks = [
+        Listening(calls, "a"), fb.EarlyStopping(), Listening(calls, "b"), Listening(calls, "c", {"begin": error}),
+        Listening(calls, "d"),
+    ]  # fmt: skip
+    with pytest.raises(type(error)):
+        fit(net, 1, callbacks, on_interrupt=on_interrupt)
+    assert calls == [("a", "begin"), ("b", "begin"), ("c", "begin"), ("a", "end", 0), ("b", "end", 0)]
+    assert snapshot(net) == before
+    fit(net, 1, callbacks[1])  # it is free again
+
+
+def test_an_end_that_raises_keeps_no_other_from_its_own():
+    net, calls = make(), []
+    error = KeyError("mine")
+    with pytest.raises(KeyError):
+        fit(net, 1, [Listening(calls, "a", {"end": error}), Listening(calls, "b")])
+    assert [call[:2] for call in calls] == [("a", "begin"), ("b", "begin"), ("a", "end"), ("b", "end")]
+
+
+@pytest.mark.parametrize("make_callback", [fb.EarlyStopping, lambda: fb.Checkpoint("net.npz"), fb.Progress])
+def test_an_object_that_remembers_its_fit_is_in_one_at_a_time(make_callback, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    callback, net, other, calls = make_callback(), make(), make(), []
+    wanted = f"^callbacks: expected for each fit its own {type(callback).__name__}, got one that is in "
+    before = snapshot(other)
+
+    def fits_another(net, history):
+        with pytest.raises(RuntimeError, match=f"{wanted}another fit at the same time"):
+            fit(other, 1, [Listening(calls, "a"), callback])
+        fit(other, 1, [Listening(calls, "a"), make_callback()] if not history.epochs[1:] else ())
+
+    with pytest.raises(RuntimeError, match=f"{wanted}this fit twice"):
+        fit(other, 1, [callback, callback])
+    assert snapshot(other) == before
+    fit(net, 2, [callback, fits_another])
+    assert calls == [("a", "begin"), ("a", "end", 1)]
+    fit(other, 1, callback)
+
+
+def test_a_fork_in_the_middle_of_a_fit_leaves_the_callbacks_free(monkeypatch):
+    net, stop, forked = make(), fb.EarlyStopping(), []
+
+    def forks(net, history):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            forked.append(fit(make(), 1, stop))
+
+    fit(net, 1, [forks, stop])
+    assert len(forked) == 1
+
+
+class Interrupting:
+    """Raises KeyboardInterrupt at the n-th line, call or return in fastbp and contextlib, from a function's call on."""
+
+    FILES = {contextlib.__file__, *Path(fb.__file__).parent.glob("*.py")}
+
+    def __init__(self, n, first_file, first_function):
+        self.left, self.first, self.counting = n, (first_file, first_function), False
+        self.files = set(map(str, self.FILES))
+
+    def __call__(self, frame, event, argument):
+        code = frame.f_code
+        if code.co_filename not in self.files:
+            return None
+        self.counting = self.counting or (os.path.basename(code.co_filename), code.co_name) == self.first
+        if self.counting:
+            self.left -= 1
+            if self.left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self
+
+
+@pytest.mark.parametrize("ended_by", ["last epoch", "Ctrl-C"])
+@pytest.mark.parametrize("first", [("callbacks.py", "__call__"), ("hooks.py", "end")], ids=" ".join)
+def test_wherever_a_ctrl_c_falls_the_network_ends_with_the_best_parameters(first, ended_by):
+    """At each line from there to the end of fit; where the training was ended by a Ctrl-C, it is the second."""
+
+    def training():
+        net = fb.Network([4, 16, fb.BatchNorm(), 3], activation="tanh", seed=2)
+        return net, fb.EarlyStopping("loss", mode="max", patience=9)  # the first epoch remains the best
+
+    def ends(net, history):
+        if ended_by == "Ctrl-C" and len(history.epochs) == 3:
+            raise KeyboardInterrupt
+
+    net, _ = training()
+    fit(net, 1)
+    best, means = net.params.copy(), net.running_means[1].copy()
+    for n in range(1, 10_000):
+        net, stop = training()
+        tracing = Interrupting(n, *first)
+        sys.settrace(tracing)
+        try:
+            fit(net, 4, [stop, ends])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        if stop.best_epoch:
+            assert stop.best_epoch == 1
+            assert (net.params == best).all() and (net.running_means[1] == means).all(), n
+        else:
+            assert first[1] == "__call__" and len(net.history.epochs) == 1, n
+        if tracing.left > 0:  # fit came to its end before
+            break
+    assert 10 < n < 9_999
+    fit(net, 1, stop)
 
 
 def test_an_error_at_the_beginning_leaves_everything_as_it_was():

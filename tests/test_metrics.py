@@ -132,8 +132,11 @@ def test_the_area_counts_equal_outputs_half(seed):
     scores = rng.integers(0, 4, 50).astype(np.float32)
     yes = rng.random(50) < 0.4
     pairs = [(a > b) + 0.5 * (a == b) for a in scores[yes] for b in scores[~yes]]
-    assert metrics.area(yes, scores) == pytest.approx(np.mean(pairs), rel=1e-13)
-    assert metrics.area(yes, scores) == pytest.approx(sk.roc_auc_score(yes, scores), rel=1e-12)
+    assert metrics.area(yes, scores, np.ones(50)) == pytest.approx(np.mean(pairs), rel=1e-13)
+    assert metrics.area(yes, scores, np.ones(50)) == pytest.approx(sk.roc_auc_score(yes, scores), rel=1e-12)
+    w = rng.random(50)
+    weights = [a * b for a in w[yes] for b in w[~yes]]
+    assert metrics.area(yes, scores, w) == pytest.approx(np.average(pairs, weights=weights), rel=1e-13)
 
 
 def test_of_equal_outputs_the_first_is_the_larger():

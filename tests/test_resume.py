@@ -244,6 +244,9 @@ REFUSED = {
     "weights": (lambda case: {"sample_weight": np.ones(600)}, "sample_weight: .*None, got sample_weight"),
     "no validation data": (lambda case: {"validation_data": None, "metrics": None}, r"validation_data\[0\]: .*None"),
     "other validation data": (lambda case: {"validation_data": numbers(50, seed=6)}, r"validation_data\[0\]: "),
+    "weights of validation data": (
+        lambda case: {"validation_data": (*case.again["validation_data"], np.ones(50))}, r"validation_data\[2\]: ",
+    ),
     "other metrics": (lambda case: {"metrics": ["mse"]}, r"metrics: .*\[accuracy, named_metric\].*got \[mse\]"),
     "metrics left out": (lambda case: {"metrics": None}, r"metrics: .*named_metric\].* got None"),
     "no callbacks": (lambda case: {"callbacks": ()}, r"callbacks: .*\[Checkpoint, plain_call\].* got \[\]"),

@@ -119,6 +119,31 @@ def test_after_the_warmup_the_schedule_begins_and_ends_with_the_training():
     np.testing.assert_allclose(ours[: 3 * STEPS], 0.5 * np.linspace(0.1, 1, 3 * STEPS, endpoint=False), rtol=1e-12)
 
 
+@pytest.mark.parametrize("epochs", [2, 0.1, 1.5])
+def test_after_the_warmup_a_function_is_asked_for_the_epochs_since(epochs):
+    def given(epoch):
+        assert type(epoch) is int
+        return 0.5 / (1 + epoch)
+
+    rates = all_rates(fb.Warmup(given, epochs=epochs, start_factor=0.2))
+    t = np.arange(EPOCHS * STEPS) / STEPS
+    line = t < epochs - 1e-9
+    np.testing.assert_allclose(rates[line], 0.5 * (0.2 + 0.8 * t[line] / epochs), rtol=1e-12)
+    np.testing.assert_allclose(rates[~line], [given(int(since + 1e-9)) for since in t[~line] - epochs], rtol=1e-12)
+    assert len(set(rates[~line])) == math.ceil(EPOCHS - epochs)
+
+
+def test_a_warmed_up_function_counts_pieces_too():
+    net, twin = make(), make()
+    for number in range(4):
+        net.partial_fit(X, Y, optimizer=fb.SGD(fb.Warmup(halved, 2)), batch_size=50)
+        rate = [0.0, halved(0) / 2, halved(0), halved(1)][number]
+        assert net.history.history["lr"] == [rate]
+        twin.fit(X, Y, epochs=1, batch_size=50, optimizer=fb.SGD(rate), verbose=0)
+    assert (net.params == twin.params).all()
+    assert (net.params != make().params).any()
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("epochs", [EPOCHS, EPOCHS + 0.5, 1e6, 1e-9])
 def test_a_warmup_may_be_longer_than_the_training_or_shorter_than_a_step(epochs):
@@ -399,6 +424,7 @@ def refused(lr, error, message, **kwargs):
     refused(Given([1, 1, 1, np.nan, 1, 1, 1]), ValueError, r"lr: .*got nan at t\[3\]"),
     refused(Given(np.full(7, 1e39)), ValueError, "optimizer: expected lr within the range of float32"),
     refused(Schedule(), NotImplementedError, r"Schedule: expected a method rates"),
+    refused(fb.Warmup(lambda epoch: -1.0), ValueError, r"lr: <lambda>\(0\): expected a finite number >= 0, got -1"),
     refused(fb.Plateau(0.1), ValueError, "monitor: expected one of loss, lr, seconds, got 'val_loss'; give fit valid"),
     refused(fb.Warmup(fb.Plateau(0.1, "los")), ValueError, "monitor: .*'los'"),
 ])  # fmt: skip
@@ -411,10 +437,13 @@ def test_bad_rates_are_refused_before_the_epoch(lr, kwargs, error, message):
     net.fit(X, Y, optimizer=fb.SGD(0.1), **RUN)  # and the network is as before
 
 
-def test_a_function_cannot_be_warmed_up():
-    for lr in (halved, fb.Cosine):
-        with pytest.raises(TypeError, match="^lr: expected a number or a Schedule in Warmup, got "):
-            fb.Warmup(lr)
+def test_what_is_warmed_up_is_a_rate():
+    with pytest.raises(TypeError, match="^lr: expected a number, a schedule or a function, got the class Cosine"):
+        fb.Warmup(fb.Cosine)
+    with pytest.raises(TypeError, match="^lr: expected a number, got '0.1'"):
+        fb.Warmup("0.1")
+    with pytest.raises(ValueError, match="^lr: expected a finite number >= 0, got -1"):
+        fb.Warmup(-1)
 
 
 def test_rprop_has_no_rate_to_change():
@@ -558,6 +587,18 @@ def test_a_function_is_saved_by_name_and_given_again(tmp_path):
     net.save(path)
     with pytest.raises(ValueError, match="lr: expected None"):
         fb.load(path, lr=halved)
+
+
+def test_a_warmed_up_function_is_saved_by_both_names(tmp_path):
+    path, warmed, net = tmp_path / "net", fb.Warmup(halved, epochs=1.5), make()
+    net.fit(X, Y, optimizer=fb.SGD(lr=warmed), **{**RUN, "epochs": 3})
+    net.save(path)
+    assert fb.load(path).optimizer == fb.SGD(net.history.history["lr"][-1])
+    assert fb.load(path, lr=warmed).optimizer == fb.SGD(lr=warmed)
+    with pytest.raises(ValueError, match=r"lr: expected .*'Warmup\(halved\)', got 'Warmup\(<lambda>\)'"):
+        fb.load(path, lr=fb.Warmup(lambda epoch: 0.1, epochs=1.5))
+    assert pickle.loads(pickle.dumps(net)).optimizer == net.optimizer
+    assert eval(repr(fb.Warmup(0.1)), vars(fb)) == fb.Warmup(0.1)
 
 
 def test_a_schedule_of_ones_own_is_saved_by_its_class(tmp_path):

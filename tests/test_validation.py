@@ -43,8 +43,8 @@ def test_a_share_of_the_rows_is_the_last_ones_as_validation_data(source, weighte
     net, twin = (make(Squares() if own else "cross_entropy") for _ in range(2))
     run = {"epochs": 3, "batch_size": 7, "verbose": 0}
     net.fit(inputs, targets, validation_split=0.3, sample_weight=weights, **run)
-    first = None if weights is None else weights[:35]
-    twin.fit(X[:35], y[:35], validation_data=(X[35:], y[35:]), sample_weight=first, **run)
+    first, last = (None, []) if weights is None else (weights[:35], [weights[35:]])
+    twin.fit(X[:35], y[:35], validation_data=(X[35:], y[35:], *last), sample_weight=first, **run)
     assert (net.params == twin.params).all()
     for each in (net, twin):
         del each.history.history["seconds"]

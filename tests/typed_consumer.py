@@ -27,7 +27,7 @@ def main(folder: Path) -> float:
         labels[train],
         epochs=2,
         optimizer=fb.AdamW(lr=1e-2),
-        validation_data=(X[test], labels[test]),
+        validation_data=(X[test], labels[test], np.ones(len(test))),
         metrics=["accuracy", largest_error],
         callbacks=[log_loss, fb.EarlyStopping("val_accuracy", patience=2), fb.Checkpoint(folder / "last.npz")],
         on_interrupt="return",
@@ -41,6 +41,11 @@ def main(folder: Path) -> float:
     fb.Network([2, 1], loss="mse", missing_targets="mask").fit(
         [[0, 1]], [np.nan], optimizer=fb.Adam(lr=lambda epoch: 0.1 / (epoch + 1)), verbose="auto"
     )
+    ensemble = fb.Ensemble(fb.Network([2, 1], loss="mse"), 2)
+    ensemble.fit([[0, 1], [1, 0]], [0, 1], callbacks=[fb.EarlyStopping("loss"), [log_loss]], validation_split=0.5)
+    ensemble.partial_fit([[0, 1]], [1], optimizer=fb.SGD(fb.Warmup(lambda epoch: 0.1, 2))).save(folder / "two.npz")
+    of_two: dict[str, float] = fb.Ensemble.load(folder / "two.npz").evaluate([[0, 1]], [1], "mae", sample_weight=[2.0])
+    assert of_two["mae"] >= 0
     losses: list[float] = history.history["loss"]
     value, gradient = net.loss_and_grad(X[:5], labels[:5])
     assert gradient.shape == net.params.shape and value > 0 and len(losses) == 2

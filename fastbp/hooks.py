@@ -1,0 +1,73 @@
+"""Callbacks at the beginning and the end of a training, whatever happens in between."""
+
+import os
+
+from .callbacks import Callback, EarlyStopping
+
+IN_USE = {}  # the Hooks that hold a callback, by its id
+
+
+class Hooks:
+    """The callbacks of one training that hear of its beginning and its end.
+
+    Parameters
+    ----------
+    callbacks : list
+        Those that are plain functions are left alone.
+    net : Network
+    record : History
+        What `end` is given; empty where the training never came to its beginning.
+    """
+
+    def __init__(self, callbacks, net, record):
+        self.callbacks = [callback for callback in callbacks if isinstance(callback, Callback)]
+        self.net, self.record, self.process = net, record, os.getpid()
+        self.held, self.begun = [], []
+
+    def begin(self, names):
+        for callback in self.callbacks:
+            if callback.of_one_fit:
+                self.hold(callback)
+        for callback in self.callbacks:
+            callback.begin(self.net, names)
+            self.begun.append(callback)
+
+    def hold(self, callback):
+        """Takes a callback for this training alone: what two trainings remember in one object is that of neither."""
+        holder = IN_USE.setdefault(id(callback), self)  # one atomic step, as two threads may come at once
+        if holder.process != self.process:  # a training of the process that this one was forked from, and not here
+            IN_USE[id(callback)] = holder = self
+        if holder is not self or callback in self.held:
+            where = "in this fit twice" if holder is self else "in another fit at the same time"
+            wanted = f"for each fit its own {type(callback).__name__}"
+            raise RuntimeError(f"callbacks: expected {wanted}, got one that is {where}")
+        self.held.append(callback)
+
+    def end(self):
+        """`end` of those that have begun, each once, in their order; also of those after one that raises."""
+        if self.begun:
+            try:
+                self.begun.pop(0).end(self.net, self.record)
+            finally:
+                self.end()
+
+    def close(self):
+        """To be called after `end`: what a Ctrl-C has kept from its end comes to it here."""
+        try:
+            self.end()
+            for callback in self.callbacks:
+                if isinstance(callback, EarlyStopping):
+                    callback.put_back(self.net)
+        finally:
+            for callback in self.held:
+                IN_USE.pop(id(callback), None)
+
+
+def close_all(hooks):
+    """`close` of each, also of those after one that raises; takes them off the list."""
+    if hooks:
+        try:
+            hooks[0].close()
+        finally:
+            del hooks[0]
+            close_all(hooks)
