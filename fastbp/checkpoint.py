@@ -126,7 +126,7 @@ class Checkpoint(Callback):
 
     def between_steps(self, training):
         """Saves a `training.Training` in the middle of an epoch where it is time to."""
-        steps = self.every_steps is not None and training.net._engine.steps % self.every_steps == 0
+        steps = self.every_steps is not None and training.steps() % self.every_steps == 0
         if steps or self.every_seconds is not None and time.monotonic() - self._saved >= self.every_seconds:
             self.save(training)
 

@@ -11,6 +11,8 @@ class FullBatch(Optimizer):
     """An optimiser whose `iterations` take the steps; the core takes none, and keeps no state for it."""
 
     kind = "SGD"
+    resumable = False  # whether a Checkpoint can keep its training: whether `Iterations.state` says all of it
+    names: tuple[str, ...] = ()  # of what the history lists beside the loss
 
     def settings(self):
         return FirstOrder(0.0).settings()
@@ -35,12 +37,20 @@ class Iterations:
         No further step is worth its while: `fit` ends after this epoch.
     """
 
-    names: tuple[str, ...] = ()  # of what `entry` gives
+    rows = None  # an iteration has no place within it
     finished = False
 
     def entry(self):
         """What goes into the history beside the loss."""
         return {}
+
+    def state(self):
+        """Between two iterations, what the next one depends on beside the parameters: numbers by name."""
+        raise NotImplementedError
+
+    def restore(self, state):
+        """Goes on from there: `state` comes out of a file."""
+        raise NotImplementedError
 
     def close(self):
         """After the last call, however training ended."""

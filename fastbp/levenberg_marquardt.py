@@ -59,7 +59,8 @@ class LevenbergMarquardt(FullBatch):
     The history has the loss after each step and, as ``damping``, the mu that the next one begins with. Steps that would
     make F larger are not taken: within an epoch mu grows until one makes it smaller. An epoch that finds none is the
     last, and repeats the loss before it. The network goes from one complete step to the next, also at Ctrl-C and
-    errors. Each `fit` begins with `damping` anew.
+    errors. Each `fit` begins with `damping` anew, but a training that :func:`fastbp.resume` goes on with, which has the
+    bits of one never interrupted if NumPy's BLAS is the same and has the same number of threads.
 
     J^T J is added up in float64 over blocks of rows, in memory of about five matrices of n_params^2 numbers; where
     there are fewer residuals (rows * out) than parameters, J J^T takes its place, which gives the same step. float64
@@ -81,6 +82,9 @@ class LevenbergMarquardt(FullBatch):
     >>> history.history["loss"][-1] < 1e-7
     True
     """
+
+    resumable = True
+    names = ("damping",)
 
     damping: float = 1e-3
     _: KW_ONLY
@@ -107,8 +111,6 @@ class LevenbergMarquardt(FullBatch):
 class Steps(Iterations):
     """One accepted step a call."""
 
-    names = ("damping",)
-
     def __init__(self, optimizer, objective):
         self.optimizer, self.objective = optimizer, objective
         self.damping = None
@@ -116,6 +118,13 @@ class Steps(Iterations):
 
     def entry(self):
         return {"damping": None if self.damping is None else float(self.damping)}
+
+    def state(self):
+        return {"damping": float(self.damping), "growth": self.growth}
+
+    def restore(self, state):
+        self.damping = checks.number("damping", state.get("damping"), at_least=0)
+        self.growth = checks.number("growth", state.get("growth"), at_least=FIRST_GROWTH)
 
     @np.errstate(over="ignore", invalid="ignore")  # of steps that are too long
     def __call__(self, number):

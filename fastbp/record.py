@@ -7,6 +7,7 @@ import numpy as np
 
 from .callbacks import Callback, EarlyStopping
 from .epochs import Position
+from .full_batch import Iterations
 from .history import History
 
 
@@ -30,6 +31,8 @@ class Record:
         State of the network's generator at the beginning of the epoch.
     bounds : (float, float, float)
         `Engine.bounds`.
+    iterations : dict or None
+        The state of an optimiser that works on all rows.
     history : History
     used : bool
         Whether a training has gone on from it.
@@ -43,6 +46,7 @@ class Record:
     finished: bool
     generator: dict[str, Any]
     bounds: tuple[float, float, float]
+    iterations: dict[str, Any] | None
     history: History
     used: bool = False
 
@@ -60,6 +64,8 @@ class Record:
         at = self.position
         if source.rows is not None and at.rows != min(at.batches * source.batch_size, source.rows):
             raise ValueError(f"position: expected the rows of {at.batches} batches, got {at.rows}")
+        if isinstance(source, Iterations) and not self.finished:
+            source.restore(self.iterations)  # made for this call alone
 
     def restore(self, net, callbacks):
         """Gives the callbacks, the history and the core what they had."""

@@ -7,6 +7,7 @@ from . import checks, config, description, saving
 from .callbacks import Callback
 from .description import expect
 from .epochs import Position
+from .full_batch import FullBatch, Iterations
 from .history import History
 from .record import Record, metrics_by_name, name_of
 from .version import __version__
@@ -15,6 +16,7 @@ VERSION = 1
 KEYS = set(
     "version fastbp numpy level settings metrics data callbacks position finished generator bounds history".split()
 )
+OF_ITERATIONS = "iterations"  # a further key, of an optimiser that works on all rows
 DTYPES = "float32", "float64", "int32", "int64"  # of arrays in a file
 ARRAY = "1-D array"  # key of what stands for an array in the JSON
 PLACES = 1 << 62  # more than any count of epochs, batches or rows
@@ -49,6 +51,8 @@ def members_of(training):
         "bounds": net._engine.bounds,
         "history": history_members(net.history, arrays),
     }
+    if isinstance(training.source, Iterations):
+        said[OF_ITERATIONS] = training.source.state()
     text = json.dumps(said).encode("ascii")
     if len(text) > saving.MOST_DESCRIPTION:
         raise ValueError(f"callbacks: expected states of at most {saving.MOST_DESCRIPTION} bytes, got {len(text)}")
@@ -90,8 +94,9 @@ def read(archive, sizes, net):
     version = said.get("version")
     wanted = f"run: expected version {VERSION}, got {checks.SHORT.repr(version)}"
     expect(type(version) is int and version == VERSION, f"{wanted}, written by fastbp {said.get('fastbp')!r:.40}")
-    expect(said.keys() == KEYS, f"run: expected the keys {sorted(KEYS)}, got {sorted(said)!r:.200}")
+    expect(said.keys() - {OF_ITERATIONS} == KEYS, f"run: expected the keys {sorted(KEYS)}, got {sorted(said)!r:.200}")
     expect(net.optimizer is not None, "optimizer: expected one in the file of a training")
+    iterations = iterations_of(said, net.optimizer)
     used = {"run"}
     take = lambda value: with_arrays(value, archive, sizes, used)  # noqa: E731
     settings = settings_of(said["settings"])
@@ -112,7 +117,8 @@ def read(archive, sizes, net):
         finished=finished,
         generator=description.generator_of(said["generator"]).bit_generator.state,
         bounds=tuple(checks.number("bounds", bound, at_least=0) for bound in bounds),
-        history=history_of(said["history"], position.epoch, settings, take),
+        iterations=iterations,
+        history=history_of(said["history"], position.epoch, settings, take, beside_loss(net.optimizer)),
     )
     present = {name for name in sizes if saving.is_of_run(name)}
     expect(used == present, f"run: expected the arrays {sorted(used)!r:.200}, got {sorted(present)!r:.200}")
@@ -176,17 +182,32 @@ def callback_states(said, take):
     return [(name, take(state)) for name, state in said]
 
 
-def history_of(said, epoch, settings, take):
+def iterations_of(said, optimizer):
+    """The state of an optimiser that works on all rows; None for others."""
+    kind = type(optimizer).__name__
+    if not isinstance(optimizer, FullBatch):
+        expect(OF_ITERATIONS not in said, f"{OF_ITERATIONS}: expected none with {kind}")
+        return None
+    expect(optimizer.resumable, f"optimizer: expected one whose training can be kept, got {kind}")
+    expect(isinstance(said.get(OF_ITERATIONS), dict), f"{OF_ITERATIONS}: expected a dict with {kind}")
+    return said[OF_ITERATIONS]
+
+
+def beside_loss(optimizer):
+    return optimizer.names if isinstance(optimizer, FullBatch) else ("lr",)
+
+
+def history_of(said, epoch, settings, take, beside):
     expect(isinstance(said, dict) and said.keys() == {"own", "lists"}, "history: expected names and lists")
     own, lists = said["own"], said["lists"]
     expect(isinstance(own, list) and isinstance(lists, dict), "history: expected names and lists")
-    history = History(settings["initial_epoch"], settings["epochs"])
+    history = History(settings["initial_epoch"], settings["epochs"], beside)
     for name, values in lists.items():
         values = take(values)
         expect(isinstance(values, np.ndarray) and values.dtype == np.float64, f"history: {name!r:.60} is no list")
         history.history[name] = values.tolist()
     done = epoch - settings["initial_epoch"]
-    for name in {*own, "loss", "lr", "seconds"} if all(isinstance(name, str) for name in own) else (None,):
+    for name in {*own, "loss", *beside, "seconds"} if all(isinstance(name, str) for name in own) else (None,):
         expect(len(history.history.get(name, ())) == done, f"history: expected {done} entries of {name!r:.60}")
     history._names = tuple(own)
     return history

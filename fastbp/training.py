@@ -202,6 +202,10 @@ class Training:
             if self.callbacks and not self.finished:
                 check_parameters(net)
 
+    def steps(self):
+        """Updates of the optimiser so far; an iteration of one that works on all rows is one."""
+        return self.position.epoch if isinstance(self.source, Iterations) else self.net._engine.steps
+
     def seconds(self):
         """Of the present epoch, so far."""
         return self.position.seconds + time.perf_counter() - self.begin
@@ -330,9 +334,9 @@ def plain_class_weight(class_weight):
 
 
 def refuse_full_batch(optimizer, kept):
-    """A Checkpoint does not go with optimisers that work in Python: it knows nothing of their state."""
+    """A Checkpoint does not go with optimisers whose state nobody can tell."""
     kind = type(optimizer).__name__
-    if kept:
+    if kept and not optimizer.resumable:
         raise ValueError(
             f"callbacks: a Checkpoint keeps no training with {kind}, whose own state it does not know; "
             "Checkpoint(path, optimizer=False) saves the network after each epoch"
