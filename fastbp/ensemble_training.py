@@ -125,7 +125,7 @@ class Job:
         self.counted = net._total_weight(self.targets, None)
         self.weights = self._orders = None
         self.validate, self.lists = training.nothing, ("loss", "lr", "seconds")
-        self.callbacks = [()] * len(ensemble)
+        self.callbacks, self.calls = [()] * len(ensemble), False
         self.done = [0] * len(ensemble)  # epochs of each member's optimiser before these
         self.end = self.epochs  # the number of the last one, as schedules know it
 
@@ -152,7 +152,7 @@ class Job:
                     f"callbacks[{i}]: expected no Checkpoint that keeps a training, for a member's cannot be resumed; "
                     "Checkpoint(path, optimizer=False) saves the network after each epoch"
                 )
-            self.callbacks[i] = tuple(each)
+            self.callbacks[i], self.calls = tuple(each), self.calls or bool(each)
 
     def weigh(self, ensemble, class_weight):
         """Weights of mean 1 for each member; None where all are 1."""
@@ -190,7 +190,8 @@ class Job:
 
     def entry(self, member, loss):
         """What goes into a member's history after an epoch."""
-        return {"loss": loss, "lr": member._engine.lr} | self.validate(member)
+        entry = {"loss": loss, "lr": member._engine.lr}
+        return entry if self.validate is training.nothing else entry | self.validate(member)
 
 
 def run_epochs(ensemble, job):
@@ -235,11 +236,11 @@ def run_members(ensemble, job):
                         | {"seconds": seconds})  # fmt: skip
             if shown:
                 shown(members[0], mean)
-            left = [i for i in left if not stops(job.callbacks[i], members[i])]
-            if not left:
-                break
-            for i in left if epoch + 1 < job.epochs else ():
-                if job.callbacks[i]:
+            if job.calls:
+                left = [i for i in left if not stops(job.callbacks[i], members[i])]
+                if not left:
+                    break
+                for i in left if epoch + 1 < job.epochs else ():
                     training.check_parameters(members[i])
     finally:
         for member in members:

@@ -15,7 +15,7 @@ from .epochs import Arrays, Batches, Parts, Position, check_iterable, refuse_wei
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations
 from .history import History
-from .hooks import Hooks
+from .hooks import NOBODY, Hooks
 from .progress import Progress
 from .windows import Windows
 
@@ -87,7 +87,7 @@ def fit(
         rates.begin(optimizer, lists)
         shown = progress.wanted(callbacks, verbose)
         record = History(initial_epoch, epochs, beside) if resumed is None else resumed.history
-        hooks = Hooks([*callbacks, *([shown] if shown else [])], net, record)
+        hooks = Hooks([*callbacks, *([shown] if shown else [])], net, record) if callbacks or shown else NOBODY
         try:
             hooks.begin(lists)
             if resumed is None:
