@@ -5,6 +5,7 @@ without it they are the same in every run.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ CHECKOUT = FOLDER.parent
 if not any(CHECKOUT.glob("fastbp/_cpu.*.so")):
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
 sys.path.insert(0, str(FOLDER))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background; some tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("fixed", derandomize=True, max_examples=250, deadline=None, database=None)
 settings.register_profile("explore", max_examples=5000, deadline=None, print_blob=True)

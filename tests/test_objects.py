@@ -223,15 +223,6 @@ def interrupt_after(seconds):
     return timer
 
 
-@pytest.fixture
-def ctrl_c_interrupts():
-    """Also where Python found SIGINT ignored when it started: in a shell's background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.parametrize("source", ["array", "memory map", "stream", "loss object", "one long epoch"])
 def test_ctrl_c_falls_between_steps(source, tmp_path):
     """Parameters are those after a whole number of steps, the history is kept, and training can go on."""
@@ -270,7 +261,6 @@ def test_ctrl_c_falls_between_steps(source, tmp_path):
     net.fit(X, LABELS, epochs=1, verbose=0)
 
 
-@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_may_return_the_history():
     net = make()
     timer = interrupt_after(0.2)
