@@ -145,10 +145,10 @@ cdef inline vec narrow_loss(const Plan *plan, const Data *data, real *arena, lon
     return d
 
 
-cdef inline vec narrow_update(const Layer *layer, const Optimizer *o, const real *x, vec x_all, bint both_ways, real *arena,
-                              vec largest) noexcept nogil:
+cdef inline vec narrow_update(const Layer *layer, const Optimizer *o, vec delta, const real *x, vec x_all, bint both_ways,
+                              real *arena, vec largest) noexcept nogil:
     """W <- W - lr (delta x^T + decay W), b <- b - lr (delta + decay b). Returns the running max |w|."""
-    cdef vec step = v_splat(<real>o.lr) * v_load(arena + layer.delta), w
+    cdef vec step = v_splat(<real>o.lr) * delta, w
     cdef vec keep = v_splat(<real>(1 - o.lr * o.weight_decay))
     cdef real *columns = arena + layer.rows
     cdef real *rows = columns + layer.inputs * VL
@@ -215,12 +215,12 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
     lap(plan.clock, INPUT_GRADIENT)
     if not narrow_advance(o, largest, deltas, inputs, loss):
         return False
-    largest = narrow_update(&plan.layers[0], o, first, x_first, False, arena, v_zero())
+    largest = narrow_update(&plan.layers[0], o, d, first, x_first, False, arena, v_zero())
     for l in range(1, plan.n_layers):
         layer = &plan.layers[l]
         x = arena + plan.layers[l - 1].z
         z = v_where_first(layer.inputs, v_load(x), v_zero())
-        largest = narrow_update(layer, o, x, z, True, arena, largest)
+        largest = narrow_update(layer, o, v_load(arena + layer.delta), x, z, True, arena, largest)
     v_store(arena + plan.delta, largest)
     total[0] += loss * counted
     for k in range(late.told):
