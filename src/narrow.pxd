@@ -8,7 +8,7 @@ from simd cimport (real, vec, VL, MAX_VL, v_load, v_load_first, v_store, v_splat
                    v_largest, v_where_first, v_all_less)
 from plan cimport Layer, Plan
 from forward cimport activation_of
-from losses cimport slope as loss_slope, value
+from losses cimport if_present, slope as loss_slope, value
 from activations cimport h, slope, softmax, softmax_slope
 from optimizers cimport Optimizer
 from names cimport CROSS_ENTROPY, GIVEN_DELTA, SOFTMAX
@@ -118,15 +118,16 @@ cdef inline vec narrow_loss(const Plan *plan, const Data *data, real *arena, lon
     """
     cdef const Layer *layer = &plan.layers[plan.n_layers - 1]
     cdef long r = data.order[row] if data.order != NULL else row
+    cdef bint masked = plan.masked_loss != NULL
     cdef real weight = <real>(scale * data.weights[r]) if data.weights != NULL else <real>scale
     cdef vec d, t, losses, scales = v_splat(weight), p = v_splat(plan.loss_parameter)
-    if data.labels != NULL or plan.masked_loss != NULL or plan.loss == CROSS_ENTROPY or plan.loss == GIVEN_DELTA:
+    if data.labels != NULL or plan.loss == CROSS_ENTROPY or plan.loss == GIVEN_DELTA:
         take_targets(plan, data, arena, row, 0, 1, scale)
         loss[0] = plan.loss_of_first_row(plan, arena, arena + layer.delta)
         return v_load(arena + layer.delta)
     t = v_load_first(data.targets + r * layer.outputs, layer.outputs)
-    d = scales * loss_slope(plan.loss, z, t, p)
-    if layer.outputs == 1 and v_all_less(z * z + t * t, v_splat(CALM)):     # so the loss is finite, if the slope is
+    d = if_present(masked, t, scales * loss_slope(plan.loss, z, t, p))
+    if layer.outputs == 1 and v_all_less(z * z + if_present(masked, t, t * t), v_splat(CALM)):     # so the loss is finite, if the slope is
         loss[0] = 0
         late.z[late.waiting] = arena[layer.z]
         late.targets[late.waiting] = data.targets[r]
@@ -137,7 +138,7 @@ cdef inline vec narrow_loss(const Plan *plan, const Data *data, real *arena, lon
         z, t, scales = v_load(late.z), v_load(late.targets), v_load(late.scales)
         late.told = late.waiting
         late.waiting = 0
-    losses = scales * value(plan.loss, z, t, p)
+    losses = if_present(masked, t, scales * value(plan.loss, z, t, p))
     if late.told > 0:
         v_store(late.losses, losses)
     else:

@@ -9,7 +9,17 @@ import oracle
 import pytest
 import reference
 from comparison import DTYPES, TOLERANCE, check, relative_error
-from problems import ACTIVATIONS, LOSSES, draw_problem, draw_sizes, make_network, output_of, stable_seed, vector_lanes
+from problems import (
+    ACTIVATIONS,
+    LOSSES,
+    MeanSquare,
+    draw_problem,
+    draw_sizes,
+    make_network,
+    output_of,
+    stable_seed,
+    vector_lanes,
+)
 from snapshot import snapshot
 from wellposed import keep_off_kinks
 
@@ -287,14 +297,6 @@ class Quartic:
 
     def second_derivative(self, z, t, direction):
         return 12 * (z - t) ** 2 * direction / z.size
-
-
-class MeanSquare:
-    def value_and_delta(self, z, t):
-        return np.mean((z - t) ** 2), 2 * (z - t) / z.size
-
-    def second_derivative(self, z, t, direction):
-        return 2 * direction / z.size
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 from comparison import DTYPES, TOLERANCE, check, relative_error
-from problems import stable_seed
+from problems import MeanSquare, stable_seed
 from reference_layers import Chain
 from snapshot import snapshot
 from test_layers import BATCHES, CHAINS, WIDTHS, A, D, data, linear, network
@@ -248,14 +248,6 @@ def test_the_network_stays_as_it_was():
     before = snapshot(net)
     net.hvp(X, y, v)
     assert snapshot(net) == before
-
-
-class MeanSquare:
-    def value_and_delta(self, z, t):
-        return np.mean((z - t) ** 2), 2 * (z - t) / z.size
-
-    def second_derivative(self, z, t, direction):
-        return 2 * direction / z.size
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

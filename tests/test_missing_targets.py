@@ -275,7 +275,8 @@ def test_lbfgs_minimises_the_mean_over_what_is_there(variant, weighted):
 
 
 # by the narrow way, row by row, few rows, many rows
-WAYS = {"narrow": ((3, 4, 2), 1), "row": ((3, 40, 9), 1), "few": ((3, 20, 9), 3), "batch": ((3, 20, 9), 16)}
+WAYS = {"narrow": ((3, 4, 2), 1), "one output": ((3, 4, 1), 1), "row": ((3, 40, 9), 1), "few": ((3, 20, 9), 3),
+        "batch": ((3, 20, 9), 16)}  # fmt: skip
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -284,7 +285,7 @@ WAYS = {"narrow": ((3, 4, 2), 1), "row": ((3, 40, 9), 1), "few": ((3, 20, 9), 3)
 def test_each_step_of_fit_divides_by_the_elements_of_its_batch(way, variant, weighted):
     sizes, batch = WAYS[way]
     problem, net = draw(variant, sizes, 40, weighted=weighted, tag=way)
-    problem.t[20:23] = NAN  # a batch of three rows without any target, and one of one
+    problem.t[20:23] = problem.t[-1] = NAN  # a batch of three rows without any target, and one of one
     start = problem.params.copy()
     net.fit(
         problem.X, problem.t, epochs=2, batch_size=batch, sample_weight=problem.w, optimizer=fb.SGD(0.005),
