@@ -127,7 +127,8 @@ cdef inline vec narrow_loss(const Plan *plan, const Data *data, real *arena, lon
         return v_load(arena + layer.delta)
     t = v_load_first(data.targets + r * layer.outputs, layer.outputs)
     d = if_present(masked, t, scales * loss_slope(plan.loss, z, t, p))
-    if layer.outputs == 1 and v_all_less(z * z + if_present(masked, t, t * t), v_splat(CALM)):     # so the loss is finite, if the slope is
+    if layer.outputs == 1 and v_all_less(z * z + if_present(masked, t, t * t), v_splat(CALM)):
+        # The loss is finite here, if the slope is.
         loss[0] = 0
         late.z[late.waiting] = arena[layer.z]
         late.targets[late.waiting] = data.targets[r]
