@@ -110,40 +110,45 @@ cdef inline vec narrow_slope(const Layer *layer, const real *arena, vec dz) noex
     return dz * slope(layer.activation, v_load(arena + layer.y), v_load(arena + layer.z))
 
 
+cdef inline vec losses_of(const Plan *plan, vec z, vec t, vec scales, bint masked) noexcept nogil:
+    return if_present(masked, t, scales * value(plan.loss, z, t, v_splat(plan.loss_parameter)))
+
+
 cdef inline vec narrow_loss(const Plan *plan, const Data *data, real *arena, long row, double scale, vec z, Late *late,
                             bint last, double *loss) noexcept nogil:
     """dL/dz of the last layer, or dL/dy where the loss is from logits; `loss` gets the scaled loss.
 
-    A net with one output tells its losses a vector of rows at a time, and with the last row; `loss` is 0 then.
+    A net with one output tells its losses a vector of rows at a time, through `late`: those that wait are told with the
+    last row, and before one whose loss is large, so that they are added up in the order of the rows.
     """
     cdef const Layer *layer = &plan.layers[plan.n_layers - 1]
     cdef long r = data.order[row] if data.order != NULL else row
     cdef bint masked = plan.masked_loss != NULL
     cdef real weight = <real>(scale * data.weights[r]) if data.weights != NULL else <real>scale
-    cdef vec d, t, losses, scales = v_splat(weight), p = v_splat(plan.loss_parameter)
+    cdef vec d, t, scales = v_splat(weight), p = v_splat(plan.loss_parameter)
+    cdef bint calm
     if data.labels != NULL or plan.loss == CROSS_ENTROPY or plan.loss == GIVEN_DELTA:
         take_targets(plan, data, arena, row, 0, 1, scale)
         loss[0] = plan.loss_of_first_row(plan, arena, arena + layer.delta)
         return v_load(arena + layer.delta)
     t = v_load_first(data.targets + r * layer.outputs, layer.outputs)
     d = if_present(masked, t, scales * loss_slope(plan.loss, z, t, p))
-    if layer.outputs == 1 and v_all_less(z * z + if_present(masked, t, t * t), v_splat(CALM)):
-        # The loss is finite here, if the slope is.
-        loss[0] = 0
+    # The loss of a calm row is finite, if the slope is.
+    calm = layer.outputs == 1 and v_all_less(z * z + if_present(masked, t, t * t), v_splat(CALM))
+    loss[0] = 0
+    if calm:
         late.z[late.waiting] = arena[layer.z]
         late.targets[late.waiting] = data.targets[r]
         late.scales[late.waiting] = weight
         late.waiting += 1
         if late.waiting < VL and not last:
             return d
-        z, t, scales = v_load(late.z), v_load(late.targets), v_load(late.scales)
+    if late.waiting > 0:
         late.told = late.waiting
         late.waiting = 0
-    losses = if_present(masked, t, scales * value(plan.loss, z, t, p))
-    if late.told > 0:
-        v_store(late.losses, losses)
-    else:
-        loss[0] = v_sum(v_where_first(layer.outputs, losses, v_zero()))
+        v_store(late.losses, losses_of(plan, v_load(late.z), v_load(late.targets), v_load(late.scales), masked))
+    if not calm:
+        loss[0] = v_sum(v_where_first(layer.outputs, losses_of(plan, z, t, scales, masked), v_zero()))
     return d
 
 
@@ -224,9 +229,9 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
         z = v_where_first(layer.inputs, v_load(x), v_zero())
         largest = narrow_update(layer, o, v_load(arena + layer.delta), x, z, True, arena, largest)
     v_store(arena + plan.delta, largest)
-    total[0] += loss * counted
     for k in range(late.told):
         total[0] += late.losses[k]
     late.told = 0
+    total[0] += loss * counted
     lap(plan.clock, UPDATE)
     return True

@@ -236,6 +236,23 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_rows(variant, batch_size, wei
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("missing", ["raise", "mask"])
+@pytest.mark.parametrize("large", [[0], [20], [36], [5, 6, 36], range(37)], ids=str)
+def test_no_loss_is_lost_beside_rows_of_large_targets(large, missing, dtype):
+    """Narrow nets of one output put off the losses of their rows, but not those of rows with large numbers."""
+    problem = draw_problem(4, (2, 3, 1), ("tanh", "identity"), "mse", rows=37, dtype=dtype)
+    X, t, _ = problem.data(dtype)
+    t[:] = 5e3
+    t[large] = 2e4
+    if missing == "mask":
+        t[[3, 30]] = np.nan
+    net = make_network(problem, dtype, missing_targets=missing)
+    want = net.loss(X, t)
+    history = net.fit(X, t, epochs=1, batch_size=1, optimizer=fb.SGD(0), shuffle=False, verbose=0)
+    np.testing.assert_allclose(history.history["loss"], [want], rtol=20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", [(2, 3, 1), (2, 40, 1)], ids=["narrow", "wide"])
 def test_the_loss_of_an_epoch_has_the_same_bits_in_pieces(sizes, dtype, tmp_path):
     problem = draw_problem(3, sizes, ("sigmoid", "sigmoid"), "binary_cross_entropy", rows=101, dtype=dtype)
