@@ -51,17 +51,19 @@ def scaling(report):
     """Threads, and how the time grows, in words and a chart."""
     most = report["most"]
     lines = [
-        f"Steps of the same nets alone and with {most} threads, interleaved, Adam ({report['cpu']}, level "
-        f"{report['level']}, {report['date']}, `python bench/scaling.py --json FILE --svg {GROWTH}`); the results have "
-        "the same bits:",
+        f"Steps of the same nets with one thread and with {most}, in turn, Adam; beside that, what {most} nets do side "
+        f"by side, a thread each, sharing nothing: what the machine gave in the same seconds ({report['cpu']}, level "
+        f"{report['level']}, {report['date']}, `python bench/scaling.py --json FILE --svg {GROWTH}`). One thread and "
+        f"{most} end in the same bits:",
         "",
-        f"| case | one thread | {most} threads | times as fast |",
-        "| --- | ---: | ---: | ---: |",
+        f"| case | one thread | {most} threads | times as fast | {most} nets side by side |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
     for row in report["threads"]:
-        alone, together = row["seconds"]["1"], row["seconds"][str(most)]
+        alone, together = (seconds(row["seconds"][threads]) for threads in ("1", str(most)))
         if row["asked"] > 1:
-            lines.append(f"| {row['case']} | {seconds(alone)} | {seconds(together)} | {alone / together:.2f} |")
+            speedups = f"{row['speedup'][str(most)]:.2f} | {row['machine']:.2f}"
+            lines.append(f"| {row['case']} | {alone} | {together} | {speedups} |")
     small = [row["case"] for row in report["threads"] if row["asked"] == 1]
     lines += ["", f"Too small to ask for a second thread: {', '.join(small)}."]
     outliers = "; ".join(report["outliers"]) or "No shape of the chart's costs more than 1.3 times both its neighbours"

@@ -3,21 +3,20 @@
     python bench/scaling.py [--json FILE] [--svg docs/scaling.svg]
 
 Per row and multiply-add, a net of one width throughout should cost the same at any batch and any width, as far as its
-numbers fit into cache; a shape that costs more than 1.3 times its neighbours is named. Threads: the steps of the cases
-of `python bench`, alone and with more threads, interleaved. Numbers are medians; there is no peer here.
+numbers fit into cache; a shape that costs more than 1.3 times its neighbours is named. Threads: what bench/threads.py
+measures. Numbers are medians; there is no peer here.
 """
 
 import pin  # isort: skip  before NumPy
 
 import argparse
 import json
-import os
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
-from cases import CASES, make_data
+import threads
 
 import fastbp as fb
 from fastbp import config
@@ -90,39 +89,6 @@ def outliers(rows, along):
     return found
 
 
-def with_threads(most):
-    """Seconds a step of every case of the bench with 1 .. most threads, interleaved."""
-    rows = []
-    for case in CASES:
-        if case.mode != "train" or case.batch == 1:
-            continue
-        X, targets = make_data(case)
-        net_of = {
-            threads: fb.Network(
-                list(case.sizes), activation=case.activation, loss=case.loss, dtype=case.dtype, seed=0, threads=threads
-            )
-            for threads in range(1, most + 1)
-        }
-        steps = len(X) // case.batch
-        fit = {"batch_size": case.batch, "shuffle": False, "optimizer": fb.Adam(), "verbose": 0}
-        begin = time.perf_counter()
-        net_of[1].fit(X, targets, epochs=1, **fit)
-        epochs = max(1, int(5 * SECONDS / (time.perf_counter() - begin)))
-        runs = {threads: [] for threads in net_of}
-        for _ in range(ROUNDS + 2):
-            for threads, net in net_of.items():
-                begin = time.perf_counter()
-                net.fit(X, targets, epochs=epochs, **fit)
-                runs[threads].append((time.perf_counter() - begin) / (epochs * steps))
-        seconds = {threads: statistics.median(run) for threads, run in runs.items()}
-        asked = net_of[most]._engine.threads_for(case.batch)
-        rows.append({"case": case.name, "asked": asked, "seconds": seconds})
-        print(f"{case.name:22} {1e6 * seconds[1]:10.1f} us alone; " + ", ".join(
-            f"{threads} threads {seconds[1] / seconds[threads]:.2f} times as fast" for threads in range(2, most + 1)
-        ) + f"; asks for {asked}", flush=True)  # fmt: skip
-    return rows
-
-
 def draw(report, path):
     import matplotlib
 
@@ -140,8 +106,9 @@ def draw(report, path):
             by_width.loglog([r["width"] for r in rows], [1e6 * r[what] / r["batch"] for r in rows], style, marker=".",
                             label=f"{what}, {dtype}")  # fmt: skip
     for row in report["threads"]:
-        seconds = {int(threads): s for threads, s in row["seconds"].items()}
-        by_threads.semilogx(1e6 * seconds[1], seconds[1] / seconds[max(seconds)], "o", color="C0")
+        alone, most = 1e6 * row["seconds"][1], report["most"]
+        by_threads.semilogx(alone, row["speedup"][most], "o", color="C0", label="one net, all threads")
+        by_threads.semilogx(alone, row["machine"], "_", color="C1", label="nets side by side, a thread each")
     by_threads.axhline(1, color="grey", linewidth=0.7)
     by_batch.set(xlabel="batch", ylabel="µs a row", title="rows (three layers of one width)")
     by_width.set(xlabel="width", ylabel="µs a row", title=f"width (batch {BATCH_OF_WIDTHS})")
@@ -150,6 +117,8 @@ def draw(report, path):
     )
     by_batch.legend(fontsize=7)
     by_width.legend(fontsize=7)
+    handles, labels = by_threads.get_legend_handles_labels()
+    by_threads.legend(handles[:2], labels[:2], fontsize=7)
     figure.savefig(path, metadata={"Date": None})
 
 
@@ -161,11 +130,7 @@ def main():
     cpu = config.cpu_name()
     print(f"{cpu}, {time.strftime('%Y-%m-%d')}, level {config.LEVEL}")
     report = {"cpu": cpu, "date": time.strftime("%Y-%m-%d"), "level": config.LEVEL, "most": max(1, len(pin.USABLE))}
-    if pin.CORE is not None:
-        os.sched_setaffinity(0, pin.USABLE)
-    report["threads"] = with_threads(report["most"])
-    if pin.CORE is not None:
-        os.sched_setaffinity(0, {pin.CORE})
+    report["threads"] = threads.on_all_cpus(lambda: threads.measure(report["most"]))
     report["batches"] = {w: sweep([(w, b) for b in BATCHES], "float32") for w in WIDTH_OF_BATCHES}
     report["widths"] = {d: sweep([(w, BATCH_OF_WIDTHS) for w in WIDTHS], d) for d in ("float32", "float64")}
     report["outliers"] = [
