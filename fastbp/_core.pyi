@@ -151,7 +151,7 @@ class Engine:
         rates: NDArray[np.float64] | None = None,
         total: float = 0,
         continued: bool = False,
-    ) -> tuple[float, int]: ...
+    ) -> tuple[float, int, int]: ...
     def profile(
         self,
         x: NDArray[Any],

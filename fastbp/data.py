@@ -170,11 +170,6 @@ def present_rows(targets, weights=None):
     return float(share.sum() if weights is None else share @ weights)
 
 
-def count_present(targets):
-    """How many elements have a target; a label counts for all outputs of its row."""
-    return int(np.count_nonzero(targets == targets))
-
-
 def check_targets(y, n_rows, n_outputs, loss, name="y"):
     """y as an array of a kind and shape that the loss takes; its numbers are not looked at."""
     array = as_array(y, name)

@@ -196,11 +196,10 @@ def core_steps(net, arrays, order, first, stop, batch_size, position, continued,
     elif stop - first < len(order):
         order = order[first:stop]
     code = net._core_loss.code_for(targets)
-    position.loss, refused = net._engine.train(
+    position.loss, present, refused = net._engine.train(
         X, targets, weights, order, stop - first, batch_size, code, rates, position.loss, continued
     )
-    if net.missing_targets == "mask":
-        position.present += data.count_present(targets if order is None else targets[order])
+    position.present += present
     return refused // batch_size if refused >= 0 else None
 
 
@@ -217,7 +216,7 @@ def custom_steps(net, arrays, order, first, stop, batch_size, position, continue
         if not np.isfinite(loss):
             return k
         rate = None if rates is None else rates[k : k + 1]
-        _, refused = net._engine.train(x, delta, None, None, n, n, net._core_loss.code, rate)
+        *_, refused = net._engine.train(x, delta, None, None, n, n, net._core_loss.code, rate)
         if refused >= 0:
             return k
         position.loss += loss * n

@@ -69,15 +69,15 @@ cdef inline double per_row(const Plan *plan) noexcept nogil:
     return 1.0 / plan.layers[plan.n_layers - 1].outputs
 
 
-cdef inline double present_rows(const Plan *plan, const Data *data, long first, long rows) noexcept nogil:
-    """How many rows the elements of rows first .. of the order would fill that have a target."""
+cdef inline long present_targets(const Plan *plan, const Data *data, long first, long rows) noexcept nogil:
+    """How many elements of rows first .. of the order have a target."""
     cdef long width = plan.layers[plan.n_layers - 1].outputs, present = 0, r, j
     cdef const real *t
     for r in range(first, first + rows):
         t = data.targets + (data.order[r] if data.order != NULL else r) * width
         for j in range(width):
             present += t[j] == t[j]
-    return present * per_row(plan)
+    return present
 
 
 cdef struct Check:

@@ -12,7 +12,7 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, Py
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_type_lock, PyThread_acquire_lock, PyThread_release_lock, WAIT_LOCK
-from libc.math cimport isfinite
+from libc.math cimport INFINITY
 from libc.string cimport memcpy, memset
 
 from activations cimport apply_h
@@ -20,7 +20,7 @@ from backward cimport through_activation
 from between cimport backward_between, forward_between, weights_between
 from block cimport Block, block_backward, block_forward, make_block, pack
 from clock cimport Clock, N_PHASES, seconds_now
-from data cimport Data, finite_in_parts, per_row, present_rows, take_inputs, take_targets
+from data cimport Data, finite_in_parts, per_row, present_targets, take_inputs, take_targets
 from epoch cimport WORK_BETWEEN_LOOKS, Epoch
 from jacobian cimport NEVER_FEW, Walk, goes_up, walk_rows
 from lane_step cimport train_lanes
@@ -647,11 +647,13 @@ cdef class Engine:
         """A learning rate for each of so many steps, each finite and not negative."""
         cdef Array array = Array(rates, "double", steps, 1)
         cdef const double *rate = <const double *>array.view.buf
+        cdef bint fine = True
         cdef long k
         held.append(array)
         for k in range(steps):
-            if not (isfinite(rate[k]) and rate[k] >= 0):
-                raise ValueError(f"lr: expected finite numbers >= 0, got {rate[k]} for step {k}")
+            fine &= 0 <= rate[k] < INFINITY
+        if not fine:
+            raise ValueError(f"lr: expected finite numbers >= 0 for {steps} steps, got {rates!r}")
         return rate
 
     @property
@@ -671,8 +673,9 @@ cdef class Engine:
         call goes on where the one before ended, so that an epoch in parts has the bits of one call; `total` is what that
         one returned. Nothing but `train` may have written to the parameters in between.
 
-        Returns `total` and the sum over rows of the losses of their batches, and the number of the first row of the batch
-        whose step was refused because a loss, gradient or parameter would leave the finite range (-1: none).
+        Returns `total` and the sum over rows of the losses of their batches; the elements with a target among these rows,
+        where some may be missing, else 0; and the number of the first row of the batch whose step was refused because a
+        loss, gradient or parameter would leave the finite range (-1: none).
         `rates` are learning rates, one a step; None leaves that of the optimiser.
         Where targets may be missing a batch counts as many rows as its elements with a target would fill.
         Ctrl-C is looked for every 25 ms and falls between two steps.
@@ -695,7 +698,7 @@ cdef class Engine:
             scratch.give_threads()
             self.end_steps(scratch)
             PyErr_CheckSignals()
-        return epoch.total, (-1 if epoch.fine else epoch.first)
+        return epoch.total, epoch.present, (-1 if epoch.fine else epoch.first)
 
     cdef Epoch new_epoch(self, long rows, long batch_size) except *:
         """An epoch at its beginning, without data and workspace."""

@@ -29,4 +29,5 @@ cdef struct Epoch:
     # how far it has come
     long first              # row of the next step; of the refused one where not fine
     double total            # sum over rows of the losses of their batches
+    long present            # elements with a target, where some may be missing
     bint fine               # no step was refused

@@ -13,7 +13,7 @@ cdef inline bint had_enough(const Epoch *e, long *done, long rows, double deadli
 cdef inline void steps_of_one_row(Epoch *e, double deadline, const bint narrow) noexcept nogil:
     cdef Plan *plan = e.plan
     cdef double loss = 0, mean = per_row(plan), scale = mean, counted = 1
-    cdef long done = 0
+    cdef long done = 0, present
     plan.padded_rows = True
     if narrow:
         load_narrow(plan, e.optimizer, e.parameters, e.arena)
@@ -23,8 +23,10 @@ cdef inline void steps_of_one_row(Epoch *e, double deadline, const bint narrow) 
         if e.rates != NULL:
             e.optimizer.lr = e.rates[e.first]
         if e.masked:
-            counted = present_rows(plan, &e.data, e.first, 1)
-            scale = mean / counted if counted > 0 else 0
+            present = present_targets(plan, &e.data, e.first, 1)
+            e.present += present
+            counted = mean * present
+            scale = 1.0 / (present if present > 0 else 1)
         if narrow:
             e.fine = narrow_step(plan, &e.data, e.arena, e.first, scale, e.optimizer, &e.late, e.first + 1 == e.rows, counted,
                                  &e.total)
@@ -57,7 +59,7 @@ cdef void train_batches(Epoch *e, const Pool *pool, double deadline) noexcept no
     cdef Block block = make_block(plan, pool, e.parameters, &data, e.arena)
     cdef Update update
     cdef double loss = 0, mean = per_row(plan), counted
-    cdef long done = 0, n
+    cdef long done = 0, n, present
     block.to_loss = block.to_delta = True
     block.gradient = e.gradient
     update.optimizer = e.optimizer
@@ -73,8 +75,10 @@ cdef void train_batches(Epoch *e, const Pool *pool, double deadline) noexcept no
         if e.rates != NULL:
             e.optimizer.lr = e.rates[e.first // e.batch_size]
         if e.masked:
-            counted = present_rows(plan, &data, e.first, n)
-            block.scale = mean / counted if counted > 0 else 0
+            present = present_targets(plan, &data, e.first, n)
+            e.present += present
+            counted = mean * present
+            block.scale = 1.0 / (present if present > 0 else 1)
         e.fine = train_step(&block, &update, e.first, n, &loss)
         if not e.fine:
             break
