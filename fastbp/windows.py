@@ -1,8 +1,9 @@
 """Memory maps larger than memory: windows of rows are read, converted and checked in turn, each into the same memory.
 
-An epoch in order reads one window after the other. A shuffled one takes blocks of consecutive rows in random order,
-sixteen to a window, and the rows of a window in random order: rows that lie far apart on disk meet in a batch, and the
-disk still reads a megabyte or two at a time. All sizes follow from shapes alone, and so does the order.
+A shuffled epoch takes blocks of consecutive rows in random order, sixteen to a window, and the rows of a window in
+random order: rows that lie far apart on disk meet in a batch, and the disk still reads a megabyte or two at a time. An
+epoch in order reads one window of the size of such a block after the other: what has been checked is still in cache when
+the steps come to it. All sizes follow from shapes alone, and so does the order.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from . import data
 from .epochs import rest
 from .shuffle import permutation
 
-WINDOW_BYTES = 32 << 20  # of converted inputs and targets, or a batch where that is more
+WINDOW_BYTES = 32 << 20  # of converted inputs and targets, shuffled; or a batch where that is more
 BLOCKS_A_WINDOW = 16
 
 
@@ -36,9 +37,10 @@ class Windows:
         self.batches = -(-self.rows // self.batch_size)
         self.shuffle = shuffle
         row_bytes = net.dtype.itemsize * (net.n_inputs + net.n_outputs)
-        window = self.batch_size * max(1, WINDOW_BYTES // (row_bytes * self.batch_size))
-        self.window = min(window, self.rows)
-        self.block = -(-self.window // BLOCKS_A_WINDOW)
+        blocks = BLOCKS_A_WINDOW if shuffle else 1
+        batches = WINDOW_BYTES * blocks // BLOCKS_A_WINDOW // (row_bytes * self.batch_size)
+        self.window = min(self.batch_size * max(1, batches), self.rows)
+        self.block = -(-self.window // blocks)
         self.columns = [
             Column(X, net.dtype, lambda rows: data.inputs(rows, net.n_inputs, net.dtype)),
             Column(targets, net.dtype, lambda y: converted_targets(net, y)),
