@@ -133,4 +133,15 @@ PLANTED = [
     ("l1 has the wrong sign", "penalties.pxd", "v_where_less(w, v_zero(), v_zero() - l1, v_where_less(v_zero(), w, l1, v_zero()))", "v_where_less(w, v_zero(), l1, v_where_less(v_zero(), w, v_zero() - l1, v_zero()))"),
     ("a bias is a weight", "penalties.pxd", "layer.weight + layer.inputs * layer.outputs)", "layer.weight + layer.inputs * layer.outputs + layer.outputs)"),
     ("a norm is scaled up", "step.pxd", "o.scale = fmin(1, o.clip_norm / (norm + 1e-6))", "o.scale = o.clip_norm / (norm + 1e-6)"),
+    # an epoch's order and its losses
+    ("a place in the order is never the last", "shuffle.h", "const long place = (long)(share * (double)(k + 1));", "const long place = (long)(share * (double)k);"),
+    ("all members of an ensemble shuffle alike", "many.pxi", "<unsigned long long>crowd.seeds[k]", "<unsigned long long>crowd.seeds[0]"),
+    ("losses that wait are forgotten at a last row of large numbers", "narrow.pxd", "    if late.waiting > 0:\n", "    if late.waiting > 0 and calm:\n"),
+    ("missing targets count", "epoch.pxi", "            block.scale = 1.0 / (present if present > 0 else 1)\n", ""),
+    # Jacobians and curvature
+    ("Jacobian of a layer norm with gamma on the wrong side", "jacobian.pxd", "cdef bint gamma_last = walk.up and layer.kind == LAYER_NORM", "cdef bint gamma_last = False"),
+    ("Jacobian of later rows with the first rows' statistics", "jacobian.pxd", "v_load(x + j * plan.stride + (lines.row + r) * VL), j, lines.row + r)", "v_load(x + j * plan.stride + (lines.row + r) * VL), j, r)"),
+    ("a streamed product begins its next row a place early", "outer.pxd", "put(target + j, v_where_first(I - j, d * v_load(x + j), after * v_load(x + j - I)), begin, size)", "put(target + j, v_where_first(I - j - 1, d * v_load(x + j), after * v_load(x + j - I)), begin, size)"),
+    ("curvature of a norm without one of its products", "norm_tangent.pxd", "- n * mean_both - norm.of_product * d))", "- n * mean_both))"),
+    ("missing targets bend the loss", "curvature.pxd", "if_present(True, v_load(t + at)", "if_present(False, v_load(t + at)"),
 ]  # fmt: skip
