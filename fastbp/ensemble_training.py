@@ -122,7 +122,9 @@ class Job:
         self.steps = -(-self.rows // self.batch_size)
         last = self.rows - (self.steps - 1) * self.batch_size
         chain.refuse_one_row(net.layers, last, f"batch_size: the last of {self.rows} rows")
-        self.counted = net._total_weight(self.targets, None)
+        self.counted = self.rows  # as in epochs.train
+        if net.missing_targets == "mask" and self.targets.ndim == 2:
+            self.counted = np.count_nonzero(self.targets == self.targets) / net.n_outputs
         self.weights = self._orders = None
         self.validate, self.lists = training.nothing, ("loss", "lr", "seconds")
         self.callbacks, self.calls = [()] * len(ensemble), False

@@ -199,6 +199,8 @@ def core_steps(net, arrays, order, first, stop, batch_size, position, continued,
     position.loss, present, refused = net._engine.train(
         X, targets, weights, order, stop - first, batch_size, code, rates, position.loss, continued
     )
+    if net.missing_targets == "mask" and targets.ndim == 1:
+        present = (stop - first) * net.n_outputs  # a label is there for all outputs of its row
     position.present += present
     return refused // batch_size if refused >= 0 else None
 

@@ -432,6 +432,23 @@ def test_what_is_there_is_checked_as_ever(variant, t, message):
         net.loss(np.full((1, 3), NAN), np.array([[NAN, 1]]))
 
 
+@pytest.mark.parametrize("way", ["array", "batches", "memory map", "ensemble"])
+def test_the_reported_loss_of_labels_is_that_without_a_mask(way, tmp_path):
+    """A label stands for all outputs of its row."""
+    rng = np.random.default_rng(6)
+    X, labels = rng.standard_normal((40, 3)), rng.integers(0, 4, 40)
+    np.save(tmp_path / "X.npy", X)
+    data = {"batches": ([(X, labels)],), "memory map": (np.load(tmp_path / "X.npy", mmap_mode="r"), labels)}
+    reported = []
+    for missing in ("mask", "raise"):
+        net = fb.Network([3, 5, 4], loss="hinge", dtype="float64", seed=0, missing_targets=missing)
+        if way == "ensemble":
+            net = fb.Ensemble(net, 1, run="threads")
+        net.fit(*data.get(way, (X, labels)), epochs=2, optimizer=fb.SGD(0.1), verbose=0)
+        reported.append((net[0] if way == "ensemble" else net).history.history["loss"])
+    assert reported[0] == pytest.approx(reported[1], rel=1e-14)
+
+
 def test_labels_are_never_missing():
     net = fb.Network([3, 4], loss="hinge", dtype="float64", seed=0, missing_targets="mask")
     plain = fb.Network([3, 4], loss="hinge", dtype="float64", seed=0)
