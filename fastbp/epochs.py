@@ -154,6 +154,8 @@ def train(net, source, position, learning_rates, parts=None):
     """Trains what is left of an epoch and returns its loss, the mean over all rows. `parts` None: all at one go."""
     steps = custom_steps if is_custom(net) else core_steps
     rates = learning_rates.of_epoch(position.epoch, source.batches)
+    if position.batches and (last := rates.of(position.batches - 1, 1)) is not None:
+        net._engine.lr = float(last[0])  # resumed: behind the last batch of an iterable no step tells it any more
     for arrays, order, batch_size in source.pieces(net._rng, position):
         n = len(arrays[0]) if order is None else len(order)
         if parts is None:

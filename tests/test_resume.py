@@ -57,6 +57,9 @@ CASES = {
     "schedule": {"optimizer": fb.Adam(fb.Warmup(fb.Cosine(0.02), epochs=1.5))},
     "schedule of a memory map": {"source": "memory map", "optimizer": fb.Adam(fb.OneCycle(0.02))},
     "schedule of batches": {"source": "batches", "optimizer": fb.SGD(fb.ExponentialDecay(0.1, factor=0.5))},
+    "schedule behind the last batch": {  # a checkpoint of an iterable, which does not know that it is
+        "source": "batches", "batch_size": 43, "optimizer": fb.SGD(fb.ExponentialDecay(0.1, factor=0.5)),
+    },
     "schedule of a loss object": {"source": "loss object", "optimizer": fb.Adam(fb.Cosine(0.02))},
     "plateau": {"optimizer": fb.SGD(fb.Plateau(0.5, monitor="loss", patience=1)), "epochs": 8},
     "function as lr": {"optimizer": fb.Adam(halved)},
