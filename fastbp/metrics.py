@@ -84,7 +84,9 @@ def r2(outputs, targets, net, weights=None):
     mean = np.sum(w * t, axis=0, where=known) / np.where(rows > 0, rows, 1.0)
     residual = np.sum(w * (outputs - t) ** 2, axis=0, where=known)
     total = np.sum(w * (t - mean) ** 2, axis=0, where=known)
-    constant = total == 0
+    lowest = np.min(t, axis=0, where=known, initial=np.inf)
+    highest = np.max(t, axis=0, where=known, initial=-np.inf)
+    constant = (lowest >= highest) | (total == 0)  # where the mean is rounded, the sum of a constant one is not zero
     scores = np.where(constant, np.where(residual == 0, 1.0, 0.0), 1 - residual / np.where(constant, 1, total))
     return mean_of(scores[rows > 0])
 
@@ -197,8 +199,10 @@ def auc(outputs, targets, net, weights=None):
 
     The share of pairs of a row that is the class and one that is not in which the former has the larger output, equal
     ones counting half (Mann and Whitney, 1947); the weight of a pair is the product of its rows'. A class that all rows
-    or none are is left out.
+    or none are is left out. Logits of classes are compared as the probabilities they stand for.
     """
+    if loss_name(net) == "cross_entropy" and net.layers[-1].activation != "softmax":
+        outputs = log_softmax(outputs.astype(np.float64))
     asked = questions(outputs, targets, net, weights)
     return mean_of([area(yes, scores, w) for yes, scores, w in asked if 0 < yes.sum() < len(yes)])
 
@@ -210,6 +214,12 @@ def area(yes, scores, weights):
     return float((positive * below).sum() / positive.sum() / negative.sum())
 
 
+def log_softmax(logits):
+    """Logarithms of the probabilities that logits stand for."""
+    below = logits - logits.max(axis=1, keepdims=True)
+    return below - np.log(np.exp(below).sum(axis=1, keepdims=True))
+
+
 def log_loss(outputs, targets, net, weights=None):
     """Mean of -log of the probability given to what is the case, over rows or binary elements.
 
@@ -219,8 +229,7 @@ def log_loss(outputs, targets, net, weights=None):
     eps = np.finfo(outputs.dtype).eps
     if loss_name(net) == "cross_entropy":
         if net.layers[-1].activation != "softmax":
-            p = np.exp(p - p.max(axis=1, keepdims=True))
-            p /= p.sum(axis=1, keepdims=True)
+            p = np.exp(log_softmax(p))
         p = np.clip(p, eps, 1 - eps)
         return mean_of(-np.sum(as_numbers(outputs, targets, net) * np.log(p), axis=1), weights)
     if net.layers[-1].activation != "sigmoid":

@@ -158,6 +158,32 @@ def test_numbers_are_scored_as_scikit_learn_does():
     assert report["r2"] == pytest.approx(sk.r2_score(t, z), rel=1e-12)
 
 
+@pytest.mark.parametrize("n", [3, 7, 100])  # whose mean of 0.1 is rounded
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_constant_target_counts_0_unless_it_is_met(n, weighted):
+    net = fb.Network([4, 2], loss="mse", dtype="float64", seed=1)
+    w = np.linspace(1, 2, n) if weighted else None
+    t = np.column_stack([np.full(n, 0.1), X[:n, 0]])
+    other = fb.Network([4, 1], loss="mse", dtype="float64", init=net.weights[0][1:])
+    assert net.evaluate(X[:n], t, "r2", w)["r2"] == pytest.approx(other.evaluate(X[:n], X[:n, 0], "r2", w)["r2"] / 2)
+    net.weights[0][0], net.biases[0][0] = 0, 0.1
+    met = net.evaluate(X[:n], t, "r2", w)["r2"]
+    assert met == pytest.approx((1 + other.evaluate(X[:n], X[:n, 0], "r2", w)["r2"]) / 2)
+
+
+@pytest.mark.parametrize("outputs", [2, 4])
+def test_the_area_of_logits_is_that_of_their_probabilities(outputs):
+    sk = sklearn_metrics()
+    labels = LABELS % outputs
+    net = fb.Network([4, outputs], output="identity", dtype="float64", seed=1)
+    z = net.predict(X)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    expected = sk.roc_auc_score(labels, z[:, 1] - z[:, 0] if outputs == 2 else p, multi_class="ovr")
+    assert value(net, labels, "auc") == pytest.approx(expected, rel=1e-12)
+    of_columns = np.mean([sk.roc_auc_score(labels == c, z[:, c]) for c in range(outputs)])
+    assert of_columns != pytest.approx(expected, rel=1e-6)  # what a column of logits says by itself
+
+
 def test_an_area_that_has_no_meaning_is_nan():
     net = binary()
     assert np.isnan(value(net, np.ones(N), "auc"))
