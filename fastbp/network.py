@@ -873,12 +873,19 @@ class Network:
         saving.save(self, path, optimizer)
 
     def copy(self, dtype: DTypeLike | None = None) -> "Network":
-        """An independent network with the same parameters, of another dtype if one is given: without optimiser then."""
+        """An independent network with the same parameters, of another dtype if one is given: without optimiser then.
+
+        Raises
+        ------
+        ValueError
+            For a dtype that is none of the two, or in whose range the numbers of the network are not.
+        """
         saved = state.of(self)
         if dtype is not None:
-            saved["dtype"] = checks.dtype("dtype", dtype).name
-            if saved["dtype"] != self.dtype.name:
-                saved["optimizer"] = saved["optimizer_state"] = None
+            dtype = checks.dtype("dtype", dtype)
+            if dtype != self.dtype:
+                losses.check_range(self.objective, dtype)
+                saved = state.of_dtype(saved, dtype)
         twin = type(self).__new__(type(self))
         state.restore(twin, saved)
         return twin

@@ -39,6 +39,18 @@ def of(net):
     }
 
 
+def of_dtype(state, dtype):
+    """state with the numbers in another dtype, without optimiser; those that are finite must be so there too."""
+    converted = {}
+    for name, what in (("params", "parameters"), ("running", "running statistics")):
+        with np.errstate(over="ignore"):
+            converted[name] = state[name].astype(dtype)
+        beyond = state[name][np.isfinite(state[name]) & ~np.isfinite(converted[name])]
+        if beyond.size:
+            raise ValueError(f"dtype: expected one whose range holds the {what}, got {dtype} beside {beyond[0]:g}")
+    return state | converted | {"dtype": dtype.name, "optimizer": None, "optimizer_state": None}
+
+
 def restore(net, state):
     """Makes the bare object `net` the network of a state."""
     dtype = np.dtype(state["dtype"])

@@ -74,6 +74,25 @@ def test_a_copy_of_another_dtype_keeps_the_parameters():
     assert (wide.copy(dtype="float32").params == net.params).all()
 
 
+def test_a_copy_of_a_dtype_that_cannot_hold_the_numbers_is_refused():
+    net = fb.Network([2, 3, fb.BatchNorm(), 1], loss=fb.Huber(1e300), dtype="float64", seed=0)
+    with pytest.raises(ValueError, match="^loss: expected a parameter in the range of float32, got Huber"):
+        net.copy("float32")
+    net = fb.Network([2, 3, fb.BatchNorm(), 1], loss="mse", dtype="float64", seed=0)
+    net.params[:2] = 1e-300, np.inf  # nothing is lost of these but digits
+    assert net.copy("float32").params[:2].tolist() == [0, np.inf]
+    net.params[2] = -1e39
+    with pytest.raises(
+        ValueError, match=r"^dtype: expected one whose range holds the parameters, got .*32 beside -1e\+39"
+    ):
+        net.copy("float32")
+    assert net.copy("float64").params[2] == -1e39
+    net.params[2] = 0
+    net.running_vars[1][2] = 1e39
+    with pytest.raises(ValueError, match="^dtype: expected one whose range holds the running statistics, got float32"):
+        net.copy("float32")
+
+
 def test_a_copy_made_in_a_callback_keeps_the_history_of_its_moment():
     copies = []
     net = make()
