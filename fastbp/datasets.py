@@ -1,10 +1,11 @@
 """The data that is shipped inside the package."""
 
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from . import checks
 
 
 def load_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -33,17 +34,15 @@ def load_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         return arrays["X"], arrays["y"]
 
 
-def stratified_split(
-    y: NDArray[Any], test_share: float = 0.3, seed: int = 0
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def stratified_split(y: ArrayLike, test_share: float = 0.3, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Row numbers of a training and a test set in which every class has its share.
 
     Parameters
     ----------
-    y : ndarray of int, shape (n,)
+    y : array_like, shape (n,)
         Classes.
     test_share : float
-        Of each class, to the nearest row.
+        In [0, 1]; of each class, to the nearest row.
     seed : int
         The same seed gives the same split.
 
@@ -52,13 +51,22 @@ def stratified_split(
     train, test : ndarray of int
         Sorted; together every row once.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument.
+
     Examples
     --------
     >>> train, test = stratified_split(np.repeat([0, 1], [70, 30]))
     >>> len(train), len(test), int(np.sum(test < 70))
     (70, 30, 21)
     """
-    rng = np.random.default_rng(seed)
+    y = np.asarray(y)
+    if y.ndim != 1:
+        raise ValueError(f"y: expected shape (n,), got {y.shape}")
+    test_share = checks.number("test_share", test_share, at_least=0, at_most=1)
+    rng = np.random.default_rng(checks.seed("seed", seed))
     in_test = np.zeros(len(y), bool)
     for label in np.unique(y):
         rows = np.flatnonzero(y == label)

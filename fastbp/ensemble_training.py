@@ -10,7 +10,7 @@ from . import chain, checks, class_weights, config, cpus, data, optimizers, prog
 from .checkpoint import Checkpoint
 from .full_batch import FullBatch
 from .history import History
-from .hooks import Hooks, close_all
+from .hooks import Hooks, callables, close_all
 from .layers import Dense
 from .schedules import check_in_pieces
 
@@ -145,10 +145,7 @@ class Job:
     def call(self, callbacks):
         """Callbacks for each member, as `Ensemble.fit` takes them."""
         for i, given in enumerate(callbacks):
-            each = (given,) if callable(given) else given
-            if not isinstance(each, (list, tuple)) or not all(map(callable, each)):
-                wanted = "a callable or a list of callables"
-                raise TypeError(f"callbacks[{i}]: expected {wanted} for member {i}, got {checks.described(given)}")
+            each = callables(given, f"callbacks[{i}]", f"a callable or a list of callables for member {i}")
             if any(isinstance(callback, Checkpoint) and callback.resumable for callback in each):
                 raise ValueError(
                     f"callbacks[{i}]: expected no Checkpoint that keeps a training, for a member's cannot be resumed; "

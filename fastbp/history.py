@@ -91,7 +91,7 @@ class History:
             from matplotlib import pyplot, ticker
         except ImportError as error:
             raise ImportError("History.plot needs matplotlib: pip install 'fastbp[plot]'") from error
-        losses = [name for name in ("loss", "val_loss") if name in self.history]
+        losses = [name for name in ("loss", "val_loss") if name == "loss" or name in self._names]
         metrics = [name for name in self._names if name.startswith("val_") and name != "val_loss"]
         figure, row = pyplot.subplots(ncols=1 + bool(metrics), squeeze=False, layout="constrained")
         for axes, names in zip(row[0], (losses, metrics), strict=False):

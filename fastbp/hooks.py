@@ -2,9 +2,23 @@
 
 import os
 
+from . import checks
 from .callbacks import Callback, EarlyStopping
 
 IN_USE = {}  # the Hooks that hold a callback, by its id
+
+
+def callables(given, name="callbacks", wanted="a list of callables"):
+    """What was given as the callbacks of one network, as a sequence of them."""
+    callbacks = (given,) if callable(given) else given
+    if not isinstance(callbacks, (list, tuple)) or not all(map(callable, callbacks)):
+        raise TypeError(f"{name}: expected {wanted}, got {checks.described(given)}")
+    for callback in callbacks:
+        if isinstance(callback, type):  # callable too, but what it would make is called by nobody
+            raise TypeError(
+                f"{name}: expected objects, got the class {callback.__name__}; write {callback.__name__}(...)"
+            )
+    return callbacks
 
 
 class Hooks:

@@ -15,7 +15,7 @@ from .epochs import Arrays, Batches, Parts, Position, check_iterable, refuse_wei
 from .errors import DivergedError
 from .full_batch import FullBatch, Iterations
 from .history import History
-from .hooks import NOBODY, Hooks
+from .hooks import NOBODY, Hooks, callables
 from .progress import Progress
 from .windows import Windows
 
@@ -38,10 +38,7 @@ def fit(
     on_interrupt = checks.choice("on_interrupt", on_interrupt, ("raise", "return"))
     if optimizer is not None:
         optimizers.check(optimizer, net.dtype)
-    if callable(callbacks):
-        callbacks = (callbacks,)
-    if not isinstance(callbacks, (list, tuple)) or not all(map(callable, callbacks)):
-        raise TypeError(f"callbacks: expected a list of callables, got {checks.described(callbacks)}")
+    callbacks = callables(callbacks)
     validation = validation_pair(validation_data)
     split = checks.number("validation_split", validation_split, at_least=0, below=1)
     if split and validation:
@@ -316,13 +313,15 @@ def parted(X, targets, split, sample_weight):
 def weights_of(net, X, targets, sample_weight, class_weight):
     """Weights of mean 1 for these rows, the first ones of what came; None where there are none."""
     n = len(X)
+    if sample_weight is not None:
+        sample_weight = data.as_numbers(sample_weight, "sample_weight")[:n]
     if class_weight is None:
-        return scaled_weights(None if sample_weight is None else sample_weight[:n], X, targets, net)
+        return scaled_weights(sample_weight, X, targets, net)
     if data.is_streaming(targets):
         targets = data.targets(targets, n, net.n_outputs, net.objective, net.dtype, missing=net.missing_targets)
     weights = class_weights.row_weights(class_weight, targets, net)
     if sample_weight is not None:
-        weights = weights * np.asarray(sample_weight, np.float64)[:n]
+        weights = weights * np.asarray(sample_weight, np.float64)
     return data.sample_weights(weights, n, net.dtype)
 
 

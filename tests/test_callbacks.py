@@ -353,6 +353,15 @@ def test_an_error_at_the_beginning_leaves_everything_as_it_was():
     assert snapshot(net) == before
 
 
+@pytest.mark.parametrize("given", [fb.EarlyStopping, [fb.EarlyStopping], [fb.EarlyStopping("loss"), fb.Checkpoint]])
+def test_a_class_in_the_place_of_a_callback_is_refused_before_training(given):
+    net = make()
+    before = snapshot(net)
+    with pytest.raises(TypeError, match=r"^callbacks: expected objects, got the class (\w+); write \1\(\.\.\.\)$"):
+        fit(net, 1, given, optimizer=fb.SGD(0.1))
+    assert snapshot(net) == before
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

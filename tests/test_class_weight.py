@@ -1,5 +1,7 @@
 """class_weight: the same as weights by hand, for every loss of one class a row."""
 
+import collections
+
 import numpy as np
 import pytest
 from snapshot import snapshot
@@ -83,6 +85,18 @@ def test_mapped_targets_are_weighted_like_the_array(inputs_too, tmp_path):
     net.fit(inputs, mapped, class_weight="balanced", **RUN)
     twin.fit(X, LABELS, class_weight="balanced", **RUN)
     assert (net.params == twin.params).all()
+
+
+@pytest.mark.parametrize("class_weight", [None, {0: 0.5}])
+def test_weights_of_rows_may_be_whatever_numpy_takes_beside_a_split(class_weight):
+    """A deque has no slices; a table's slices may go by its own labels."""
+    net, twin = make(), make()
+    weights = np.linspace(0.5, 2, len(X))
+    run = {**RUN, "class_weight": class_weight, "validation_split": 0.25}
+    net.fit(X, LABELS, sample_weight=collections.deque(weights), **run)
+    twin.fit(X, LABELS, sample_weight=weights, **run)
+    assert (net.params == twin.params).all()
+    assert net.history.history["val_loss"] == twin.history.history["val_loss"]
 
 
 def test_partial_fit_takes_weights_by_class():

@@ -39,3 +39,23 @@ def test_a_stratified_split_takes_its_share_of_every_class_and_every_row_once(se
 def test_splits_of_different_seeds_differ():
     _, y = load_digits()
     assert not np.array_equal(stratified_split(y, seed=0)[1], stratified_split(y, seed=1)[1])
+
+
+def test_classes_may_be_any_labels_in_any_sequence():
+    train, test = stratified_split(["a", "b"] * 10)
+    assert (len(train), test.size, int(np.sum(test % 2))) == (14, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([[0], [1]],), ValueError, r"^y: expected shape \(n,\), got \(2, 1\)"),
+        (([0, 1], 1.5), ValueError, "^test_share: .*<= 1, got 1.5"),
+        (([0, 1], -0.5), ValueError, "^test_share: .*>= 0 .*got -0.5"),
+        (([0, 1], "half"), TypeError, "^test_share: .*half"),
+        (([0, 1], 0.5, -1), ValueError, "^seed: .*-1"),
+    ],
+)
+def test_bad_splits_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        stratified_split(*arguments)

@@ -415,6 +415,7 @@ BAD_FITS = {
     r"callbacks: expected a sequence with an entry for each member, got <function": {"callbacks": third},
     r"callbacks\[1\]: expected a callable or a list of callables for member 1, got None": {"callbacks": [[], None, []]},
     r"callbacks\[2\]: expected a callable or a list of callables": {"callbacks": [[], [], [3]]},
+    r"callbacks\[1\]: expected objects, got the class EarlyStopping": {"callbacks": [[], fb.EarlyStopping, []]},
     r"callbacks\[0\]: expected no Checkpoint that keeps a training": {"callbacks": [fb.Checkpoint("n"), [], []]},
     r"monitor: expected one of loss, lr, seconds, got 'val_loss'": {"callbacks": [[], fb.EarlyStopping(), []]},
     r"validation_split: expected 0 beside validation_data": {

@@ -58,6 +58,7 @@ def test_a_plot_has_a_curve_for_each_loss_and_metric(validated, monkeypatch, tmp
     extra = {"validation_split": 0.2, "metrics": ["accuracy", "mse"]} if validated else {}
     history = make().fit(X, LABELS, epochs=7, initial_epoch=4, verbose=0, **extra)
     history.history["of my own"] = ["a"]
+    history.history.setdefault("val_loss", [1.0])  # a list of a callback's, of any length
     figure = history.plot()
     curves = [{line.get_label(): line for line in axes.get_lines()} for axes in figure.axes]
     assert [list(lines) for lines in curves] == (
