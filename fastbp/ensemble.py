@@ -1,6 +1,5 @@
 """Many networks of one shape, trained in one call."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -283,12 +282,18 @@ class Ensemble:
         return self
 
     def _train(self, job, on_divergence):
-        with contextlib.ExitStack() as held:
+        key = training.new_key()
+        try:
             for member in self._members:
-                held.enter_context(training.being_fitted(member))
+                training.hold(member, key)
             for member in self._members:
                 training.check_parameters(member)
             diverged = ensemble_training.run_epochs(self, job)
+        finally:
+            try:
+                training.release(self._members, key)
+            finally:
+                training.release(self._members, key)
         if diverged and on_divergence == "raise":
             raise DivergedError(ensemble_training.report(diverged, len(self)))
 

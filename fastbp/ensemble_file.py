@@ -28,9 +28,9 @@ def save(ensemble, path, optimizer):
     arrays = {"ensemble": np.array(text)}
     for i, member in enumerate(ensemble):
         file = io.BytesIO()
-        np.savez(file, **saving.members_of(member, optimizer))
+        saving.savez(file, saving.members_of(member, optimizer))
         arrays[f"member{i}"] = np.frombuffer(file.getbuffer(), np.uint8)
-    saving.write(path, lambda file: np.savez(file, **arrays))
+    saving.write(path, lambda file: saving.savez(file, arrays))
 
 
 def load(path, lr):

@@ -207,7 +207,10 @@ def run_epochs(ensemble, job):
             member.__dict__["history"] = records[i]
         return run_members(ensemble, job)
     finally:
-        close_all(hooks)
+        try:
+            close_all(hooks)
+        finally:
+            close_all(hooks)
 
 
 def run_members(ensemble, job):

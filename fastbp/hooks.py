@@ -1,5 +1,6 @@
 """Callbacks at the beginning and the end of a training, whatever happens in between."""
 
+import contextlib
 import os
 
 from . import checks
@@ -66,25 +67,22 @@ class Hooks:
                 self.end()
 
     def close(self):
-        """To be called after `end`: what a Ctrl-C has kept from its end comes to it here."""
+        """To be called after `end`, and twice: what a Ctrl-C has kept from its end, or from this, comes to it here."""
         try:
             self.end()
-            for callback in self.callbacks:
-                if isinstance(callback, EarlyStopping):
-                    callback.put_back(self.net)
         finally:
-            for callback in self.held:
-                IN_USE.pop(id(callback), None)
+            for callback in self.callbacks:
+                if IN_USE.get(id(callback)) is self:
+                    if isinstance(callback, EarlyStopping):
+                        callback.put_back(self.net)
+                    del IN_USE[id(callback)]
 
 
 def close_all(hooks):
-    """`close` of each, also of those after one that raises; takes them off the list."""
-    if hooks:
-        try:
-            hooks[0].close()
-        finally:
-            del hooks[0]
-            close_all(hooks)
+    """`close` of each, also of those after one that raises; to be called twice, as that is."""
+    with contextlib.ExitStack() as closing:
+        for each in reversed(hooks):
+            closing.callback(each.close)
 
 
 NOBODY = Hooks((), None, None)  # where there are no callbacks

@@ -25,7 +25,7 @@ PLACES = 1 << 62  # more than any count of epochs, batches or rows
 def write(path, training):
     """Saves a `training.Training` between two steps."""
     members = members_of(training)
-    saving.write(path, lambda file: np.savez(file, **members))
+    saving.write(path, lambda file: saving.savez(file, members))
 
 
 def members_of(training):

@@ -30,7 +30,7 @@ def save(net, path, optimizer):
     """See Network.save."""
     path = path_of(path)
     members = members_of(net, checks.boolean("optimizer", optimizer))
-    write(path, lambda file: np.savez(file, **members))
+    write(path, lambda file: savez(file, members))
 
 
 def members_of(net, optimizer=True):
@@ -98,6 +98,16 @@ def write(path, fill):
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def savez(file, members):
+    """numpy.savez; a Ctrl-C comes out of it as what it is, though zipfile cannot close what that has cut short."""
+    try:
+        np.savez(file, **members)
+    except ValueError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
 
 
 def load(path: str | os.PathLike[str], *, loss: Any = None, lr: Any = None) -> "Network":

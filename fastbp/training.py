@@ -75,7 +75,9 @@ def fit(
     }  # fmt: skip
     if resumed is not None:
         resumed.check(source, prints, metrics, callbacks)
-    with being_fitted(net):
+    key = new_key()
+    try:
+        hold(net, key)
         check_parameters(net)
         fresh = optimizer is not None or net.optimizer is None
         optimizer = optimizer or net.optimizer or optimizers.Adam()
@@ -102,24 +104,37 @@ def fit(
                 if on_interrupt == "raise":
                     raise
         finally:
-            hooks.close()
+            try:
+                hooks.close()
+            finally:  # a Ctrl-C may have fallen into it, or before its first line
+                hooks.close()
         return net.history
-
-
-@contextlib.contextmanager
-def being_fitted(net):
-    """Keeps other calls of fit away from the network meanwhile."""
-    key = os.getpid(), object()
-    try:
-        # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
-        holder = net.__dict__.setdefault("_fitted_by", key)
-        if holder[0] != key[0]:  # a thread of the process that this one was forked from, and not here
-            net.__dict__["_fitted_by"] = holder = key
-            net._rng = unlocked(net._rng)
-        if holder is not key:
-            raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
-        yield
     finally:
+        try:
+            release([net], key)
+        finally:
+            release([net], key)
+
+
+def new_key():
+    """What tells one call of fit from all others, also of a process that was forked from this one."""
+    return os.getpid(), object()
+
+
+def hold(net, key):
+    """Keeps calls of fit that have another key away from the network until it is released."""
+    # one atomic step, so that neither a second thread nor a Ctrl-C can come between looking and taking
+    holder = net.__dict__.setdefault("_fitted_by", key)
+    if holder[0] != key[0]:  # a thread of the process that this one was forked from, and not here
+        net.__dict__["_fitted_by"] = holder = key
+        net._rng = unlocked(net._rng)
+    if holder is not key:
+        raise RuntimeError("fit: this network is being fitted already, by a callback's caller or by another thread")
+
+
+def release(nets, key):
+    """Lets go of those that are held by this key; to be called twice, as a Ctrl-C may fall into it."""
+    for net in nets:
         if net.__dict__.get("_fitted_by") is key:
             del net.__dict__["_fitted_by"]
 

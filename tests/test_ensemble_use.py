@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import sys
 import tracemalloc
 
 import numpy as np
@@ -11,7 +12,7 @@ from snapshot import snapshot
 from test_ensemble import DTYPES, alone, rows_of, template
 
 import fastbp as fb
-from fastbp import ensemble_file, saving
+from fastbp import ensemble_file, hooks, saving
 
 RUNS = ("threads", "lanes")
 
@@ -113,6 +114,14 @@ def test_a_callback_that_fails_ends_all_and_each_has_its_best_parameters():
         ensemble.fit(X, y, callbacks=[Hooked(), Hooked(), Refusing()], optimizer=fb.SGD(0.1), verbose=0)
     assert calls == [3, 3, 3, 0, 0]
     assert [snapshot(member) for member in ensemble] == before
+
+
+def test_more_members_than_python_can_nest_calls_may_have_callbacks():
+    n = sys.getrecursionlimit() + 1
+    ensemble = fb.Ensemble(fb.Network([1, 1], loss="mse", seed=0), n)
+    stops = [fb.EarlyStopping("loss") for _ in range(n)]
+    ensemble.fit(np.ones((2, 1)), np.zeros(2), epochs=1, callbacks=stops, verbose=0)
+    assert all(stop.best_epoch == 1 for stop in stops) and not hooks.IN_USE
 
 
 def test_parameters_that_a_callback_spoils_are_refused():
