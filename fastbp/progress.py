@@ -87,7 +87,7 @@ class Progress(Callback):
         if self._tqdm is not None:
             self._tqdm.close()
         elif self._drawn:
-            self._stream.write("\n")
+            self._write("\n")
         self._net = self._tqdm = self._stream = None
 
     def _show(self, history, fraction):
@@ -106,9 +106,15 @@ class Progress(Callback):
             filled = int(WIDTH * share)
             bar = f"[{'=' * filled}{' ' * (WIDTH - filled)}]"
             line = "  ".join([f"{title} {bar}", *numbers, f"{self._shown - self._begun:.1f} s"])
-            self._stream.write(f"\r{line}\x1b[K" if self._live else line)
-            self._stream.flush()
             self._drawn = True
+            self._write(f"\r{line}\x1b[K" if self._live else line)
+
+    def _write(self, text):
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # a terminal that is gone, a closed stream: no reason for a training to end
+            self._stream, self._drawn = None, False
 
 
 def tqdm_class(required):

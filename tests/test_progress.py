@@ -64,6 +64,29 @@ def test_a_stream_that_is_closed_is_no_terminal(monkeypatch):
     assert len(make().fit(X, Y, epochs=2).epochs) == 2
 
 
+@pytest.mark.parametrize("works", [0, 1, 3])
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("I/O operation on closed file")])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_training_goes_on_where_its_terminal_goes_away(monkeypatch, without_tqdm, works, error, live):
+    class Going(io.StringIO):
+        left = works
+
+        def isatty(self):
+            return live
+
+        def write(self, text):
+            if not self.left:
+                raise error
+            self.left -= 1
+            return super().write(text)
+
+    monkeypatch.setattr(progress, "sys", types.SimpleNamespace(stderr=Going()))
+    monkeypatch.setattr(progress, "BETWEEN", 0.0)
+    callback = fb.Progress()
+    for _ in range(2):
+        assert len(make().fit(X, Y, epochs=4, callbacks=callback).epochs) == 4
+
+
 @pytest.mark.parametrize("verbose", [0, False])
 def test_nothing_is_shown_where_nothing_is_wanted(terminal, verbose):
     make().fit(X, Y, epochs=2, verbose=verbose)
