@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checks, scorers
+from . import checks, data, scorers
 from .losses import Loss
 
 Metric = str | Callable[[NDArray[Any], NDArray[Any]], float]
@@ -96,10 +96,12 @@ def r2(outputs, targets, net, weights=None):
 
 def truth_of(outputs, targets, net):
     """The class of each row (n,), where a row has one out of several; None for binary outputs."""
+    if loss_name(net) is None:  # nobody has looked at these targets
+        if targets.ndim != 1 or outputs.shape[1] == 1 or targets.dtype.kind not in "biuf":
+            raise ValueError(f"metrics: expected class indices of shape (n,) here, got {checks.described(targets)}")
+        return data.labels(targets, outputs.shape[1], "y")
     if loss_name(net) == "cross_entropy" or targets.ndim == 1 and outputs.shape[1] > 1:
         return targets if targets.ndim == 1 else targets.argmax(axis=1)
-    if loss_name(net) is None:
-        raise ValueError(f"metrics: expected class indices of shape (n,) here, got {checks.described(targets)}")
     return None
 
 

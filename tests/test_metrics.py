@@ -290,3 +290,27 @@ def test_an_unknown_scorer_is_refused():
     sklearn_metrics()
     with pytest.raises(ValueError, match="^metrics: expected one of sklearn.metrics.get_scorer_names"):
         value(binary(), YES, "sklearn:f1_makro")
+
+
+class Squares:
+    """A loss object of one's own, at whose targets nobody looks."""
+
+    def value_and_delta(self, outputs, targets):
+        return float((outputs**2).mean()), 2 * outputs / outputs.size
+
+
+OF_OWN_LOSSES = tuple(metrics.CLASSIFICATION)[:-1] + ("top_2_accuracy",)
+
+
+@pytest.mark.parametrize("name", OF_OWN_LOSSES)
+def test_labels_beside_a_loss_object_are_looked_at_by_the_metrics(name):
+    net = fb.Network([4, 4], loss=Squares(), seed=1)
+    expected = value(net, LABELS, name)
+    assert 0 < expected < 1 and value(net, LABELS.astype(float), name) == expected
+    assert value(net, LABELS > 1, name) == value(net, 1 * (LABELS > 1), name)
+    for wrong, came in ((LABELS + 1, "4 in row"), (LABELS - 1, "-1 in row"), (LABELS + 0.5, r"\d\.5 in row 0")):
+        with pytest.raises(ValueError, match=f"^y: expected class indices from 0 to 3, got {came}"):
+            value(net, wrong, name)
+    for wrong in (LABELS.astype(str), np.eye(4)[LABELS], np.full(N, None)):
+        with pytest.raises(ValueError, match=r"^metrics: expected class indices of shape \(n,\) here, got an array"):
+            value(net, wrong, name)
