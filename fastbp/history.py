@@ -64,7 +64,8 @@ class History:
         """An independent History of the same epochs."""
         twin = History(self.initial_epoch, self.last_epoch)
         twin._names = self._names
-        twin.history = {name: list(values) for name, values in self.history.items()}
+        twin.history = {name: list(values) for name, values in list(self.history.items())}
+        twin.close()  # another thread may be about to enter an epoch
         return twin
 
     def plot(self) -> "Figure":

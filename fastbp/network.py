@@ -859,7 +859,8 @@ class Network:
         -----
         Parameters, layers, loss, dtype, seed, threads and the generator's state are saved; the history is not. Of a
         loss object of one's own the name of its class is. An `init` that is an array or a callable has done its work
-        and becomes ``"auto"``.
+        and becomes ``"auto"``. While another thread fits the network, a file, a copy or a pickle is of a
+        moment between two steps.
 
         Examples
         --------

@@ -14,7 +14,12 @@ SCALARS = ("steps", "momentum_product")
 
 
 def of(net):
-    """The state of a network; nothing in it is shared with the network but its loss object and layers."""
+    """The state of a network, between two steps where another thread fits it; nothing in it is shared with the network
+    but its loss object and layers."""
+    return net._engine.between_steps(lambda: copied(net))
+
+
+def copied(net):
     engine = net._engine
     optimizer, kept = net.optimizer, None  # read once: a fit in another thread may be about to set it
     if optimizer is not None:

@@ -315,6 +315,14 @@ cdef class Engine:
         PyThread_release_lock(self.gate)
         self.writing = False
 
+    def between_steps(self, function):
+        """What function() returns, called while no step is under way in another thread."""
+        cdef Scratch scratch = self.enter(1)
+        try:
+            return function()
+        finally:
+            self.leave(scratch)
+
     def predict(self, x, out, long rows, bint training=False):
         """z of the last layer for x (rows, n_inputs), written to out (rows, n_outputs)."""
         cdef Array inputs = Array(x, "real", rows, self.n_inputs)

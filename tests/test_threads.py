@@ -88,6 +88,35 @@ def test_readers_see_whole_steps_while_one_thread_fits():
     assert (net.params == twin.params).all()
 
 
+def test_copies_and_files_made_while_another_thread_fits_are_of_whole_steps(tmp_path):
+    """All outputs are driven by the same gradient, so that all biases, and their means in Adam, stay equal."""
+    n = 100_000
+    net = fb.Network([1, n], loss="mse", init="zeros", seed=0, threads=1)
+    done = threading.Event()
+    seen = []
+
+    def fit():
+        try:
+            net.fit(np.zeros((1, 1)), np.ones((1, n)), epochs=400, verbose=0)
+        finally:
+            done.set()
+
+    def read():
+        while not done.is_set():
+            net.save(tmp_path / "net")
+            for copied in (net.copy(), fb.load(tmp_path / "net")):
+                assert copied.biases[0].min() == copied.biases[0].max()
+                if copied.optimizer is not None:
+                    means = np.asarray(copied._engine.first)[n:]
+                    assert means.min() == means.max()
+                lengths = set(map(len, copied.history.history.values())) if copied.history else set()
+                assert len(lengths) < 2
+            seen.append(1)
+
+    assert in_threads([fit, read]) == [None] * 2
+    assert seen
+
+
 def test_a_fit_goes_on_between_readers_who_never_stop():
     net = make()
     many = np.tile(X, (50, 1))  # reading takes long, so that some thread always reads
