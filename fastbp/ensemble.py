@@ -375,6 +375,14 @@ class Ensemble:
         Notes
         -----
         Safe with files of strangers and bounded in memory as :func:`fastbp.load` is.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> ensemble = fb.Ensemble(fb.Network([2, 3], seed=0), 5)
+        >>> ensemble.save("five.npz")
+        >>> bool((fb.Ensemble.load("five.npz").predict_all([1, 2]) == ensemble.predict_all([1, 2])).all())
+        True
         """
         members, said = ensemble_file.load(path, lr)
         ensemble = cls.__new__(cls)
@@ -391,6 +399,17 @@ class Ensemble:
         Returns
         -------
         ndarray, shape (n, rows, out), or (n, out) for one row
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`Network.predict`.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> fb.Ensemble(fb.Network([2, 3], seed=0), 5).predict_all([[0.5, -1.0]]).shape
+        (5, 1, 3)
         """
         return np.stack([member.predict(X) for member in self._members])
 
@@ -407,9 +426,22 @@ class Ensemble:
             Mean and standard deviation over the members (divided by n), computed in float64, of the net's dtype. For
             softmax and sigmoid outputs the mean is that of the probabilities, the ensemble's own.
 
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`Network.predict`.
+
         Notes
         -----
         The spread is what the members disagree by (Lakshminarayanan et al., 2017); noise in the targets is not in it.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> ensemble = fb.Ensemble(fb.Network([2, 3], seed=0), 5)
+        >>> mean, std = ensemble.predict([0.5, -1.0])
+        >>> mean.shape, bool(abs(mean.sum() - 1) < 1e-6), bool((std > 0).all())
+        ((3,), True, True)
         """
         outputs = self.predict_all(X)
         mean = outputs.mean(axis=0, dtype=np.float64)

@@ -225,6 +225,16 @@ class Network:
         Notes
         -----
         Safe to call from several threads at once. Row i equals ``predict(X[i])`` to rounding.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> net = fb.Network([2, 3], init=np.zeros((3, 2)), dtype="float64")
+        >>> net.biases[0][:] = np.log([1, 2, 5])
+        >>> net.predict([0.5, -1]).round(3)
+        array([0.125, 0.25 , 0.625])
+        >>> net.predict(np.zeros((100, 2))).shape
+        (100, 3)
         """
         if type(X) is np.ndarray and X.ndim and (out is None or type(out) is np.ndarray):
             ready = np.empty((*X.shape[:-1], self.n_outputs), self.dtype) if out is None else out
@@ -287,6 +297,18 @@ class Network:
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what came and what was expected.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Network([1, 1], loss="mse", init=[[1.0]])
+        >>> net.loss([[1], [2]], [1, 4]), net.loss([[1], [2]], [1, 4], sample_weight=[3, 1])
+        (2.0, 1.0)
         """
         training = checks.boolean("training", training)
         X, targets, weights, _, _ = self._pass(X, y, sample_weight, training)
@@ -316,6 +338,18 @@ class Network:
         loss : float
         grad : ndarray, shape (n_params,)
             In the order of ``params``: a new array, or `out`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`loss`; for an unfit `out`.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Network([1, 1], loss="mse", init=[[1.0]])
+        >>> net.loss_and_grad([[1], [2]], [1, 4])
+        (2.0, array([-4., -2.], dtype=float32))
         """
         arrays = type(X) is type(y) is np.ndarray and (out is None or type(out) is np.ndarray)
         if arrays and sample_weight is None and training is False and self._core_loss.takes_any_number:
@@ -352,6 +386,18 @@ class Network:
         Returns
         -------
         ndarray, shape (n, in)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`loss`.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Network([1, 1], loss="mse", init=[[1.0]])
+        >>> net.input_grad([[1], [2]], [1, 4]).tolist()
+        [[0.0], [-2.0]]
         """
         training = checks.boolean("training", training)
         X, targets, weights, n, total = self._pass(X, y, None, training)
@@ -611,6 +657,16 @@ class Network:
             When called within a callback of another fit of this network, or while another thread fits it.
         KeyboardInterrupt
             On Ctrl-C, between two steps.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> X = np.random.default_rng(0).standard_normal((200, 2))
+        >>> y = (X[:, 0] > X[:, 1]).astype(int)
+        >>> net = fb.Network([2, 8, 2], seed=0)
+        >>> history = net.fit(X, y, epochs=30, optimizer=fb.Adam(lr=0.01), validation_split=0.2)
+        >>> list(history.history), history.history["val_accuracy"][-1] > 0.9
+        (['loss', 'lr', 'seconds', 'val_loss', 'val_accuracy'], True)
         """
         return training.fit(
             self, X, y, epochs=epochs, batch_size=batch_size, optimizer=optimizer, validation_data=validation_data,
@@ -711,6 +767,13 @@ class Network:
         -------
         dict of str to float
             ``"loss"`` and one entry per metric.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`loss`; for metrics that are unknown or make no sense for the loss.
+        ImportError
+            For a scorer of scikit-learn's where that is not installed.
 
         Examples
         --------
@@ -880,6 +943,15 @@ class Network:
         ------
         ValueError
             For a dtype that is none of the two, or in whose range the numbers of the network are not.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Network([2, 3, 1], loss="mse", seed=0)
+        >>> twin = net.copy("float64")
+        >>> twin.params[:] = 0
+        >>> twin.dtype.name, bool(net.params.any())
+        ('float64', True)
         """
         saved = state.of(self)
         if dtype is not None:

@@ -108,6 +108,24 @@ class Run:
             Where data or callables are not those of the training; nothing changes then.
         RuntimeError
             When called again after it has trained, or after ``run.net.fit``: `resume` the file again.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> X, y = np.linspace(-1, 1, 40).reshape(20, 2), np.repeat([0, 1], 10)
+        >>> checkpoint = fb.Checkpoint("run.npz", every_epochs=2)
+        >>> def interrupt(net, history):
+        ...     if len(history.epochs) == 3:
+        ...         raise KeyboardInterrupt
+        >>> net = fb.Network([2, 4, 2], seed=0)
+        >>> _ = net.fit(X, y, epochs=5, callbacks=[checkpoint, interrupt], on_interrupt="return", verbose=0)
+        >>> run = fb.resume("run.npz")
+        >>> run.epoch
+        2
+        >>> def interrupt(net, history):
+        ...     pass
+        >>> run.fit(X, y, callbacks=[checkpoint, interrupt], verbose=0).epochs
+        range(1, 6)
         """
         record = self._record
         if record.used:

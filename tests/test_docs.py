@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -69,3 +70,13 @@ def test_everything_public_has_a_docstring_with_an_example(name):
     public = getattr(fastbp, name)
     assert public.__doc__, name
     assert ">>>" in public.__doc__, name
+
+
+@pytest.mark.parametrize("cls", [fastbp.Network, fastbp.Ensemble, fastbp.Run], ids=lambda cls: cls.__name__)
+def test_so_has_every_public_method(cls):
+    without = [
+        name
+        for name, method in vars(cls).items()
+        if not name.startswith("_") and inspect.isroutine(method) and ">>>" not in (inspect.getdoc(method) or "")
+    ]
+    assert without == []
