@@ -2,8 +2,8 @@
 
 A shuffled epoch takes blocks of consecutive rows in random order, sixteen to a window, and the rows of a window in
 random order: rows that lie far apart on disk meet in a batch, and the disk still reads a megabyte or two at a time. An
-epoch in order reads one window of the size of such a block after the other: what has been checked is still in cache when
-the steps come to it. All sizes follow from shapes alone, and so does the order.
+epoch in order reads one window of the size of such a block after the other: what has been checked is still in cache
+when the steps come to it. All sizes follow from shapes alone, and so does the order.
 """
 
 import numpy as np

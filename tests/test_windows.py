@@ -105,7 +105,7 @@ def test_targets_of_every_kind_may_be_a_map(loss, outputs, window, tmp_path):
 @pytest.mark.parametrize("what", ["X", "y", "X beyond float32", "weight"])
 def test_an_error_leaves_the_steps_of_the_windows_before_it(what, window, tmp_path):
     """It names the row of the map. Weights are all looked at first, for they are scaled to mean 1."""
-    window(40)
+    window(16 * 40)  # in order a sixteenth of it
     inputs, labels, weights = X.copy(), LABELS.copy(), np.ones(N)
     if what == "y":
         labels[91] = CLASSES
