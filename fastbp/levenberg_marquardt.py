@@ -14,6 +14,7 @@ SHRINK = 1 / 3  # of the damping, at the most
 FIRST_GROWTH = 2.0
 PROBE = 0.1  # share of the step over which the second derivative along it is taken
 MOST_ACCELERATION = 0.75  # 2 ||a|| / ||h||
+LEAST_DAMPING = float(np.finfo(np.float64).tiny)  # 0 could not grow
 
 
 @dataclass(frozen=True)
@@ -138,12 +139,14 @@ class Steps(Iterations):
             self.damping = options.damping * equations.largest
         self.finished = bool(np.abs(gradient).max() <= options.gtol)
         while not self.finished:
+            self.damping = max(self.damping, LEAST_DAMPING)
             h = equations.step(self.damping)
             if h is not None:
                 if np.linalg.norm(h) <= options.xtol * (np.linalg.norm(p) + options.xtol):
                     break
                 expected = 0.5 * (h @ (self.damping * h - gradient))
-                for step in self.steps(equations, residuals, p, h):
+                # rounding can make it negative, where the matrix is as good as singular: h is of no use then
+                for step in self.steps(equations, residuals, p, h) if expected > 0 else ():
                     q = o.move(p + step)
                     later = o.loss()
                     gain = (loss + o.penalty(p) - later - o.penalty(q)) / expected

@@ -222,6 +222,28 @@ def test_a_trial_that_overflows_is_a_step_too_long():
     assert np.isfinite(net.params).all() and all(b <= a for a, b in zip(losses, losses[1:], strict=False))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [2, 5])  # residuals fewer than parameters, and more
+def test_no_step_makes_the_loss_larger_where_the_matrix_is_singular(rows, dtype):
+    """A softmax of one output lets nothing through; hardly damped, the steps along it are rounding errors."""
+    for seed in range(5):
+        chain = [1, 3, fb.Dense(1, "softmax"), fb.Dense(3, "softplus")]
+        net = fb.Network(chain, loss="mse", dtype=dtype, seed=seed)
+        rng = np.random.default_rng(seed)
+        X, t = rng.standard_normal((rows, 1)), rng.standard_normal((rows, 3))
+        begin = net.loss(X, t)
+        history = net.fit(X, t, epochs=30, optimizer=fb.LevenbergMarquardt(1e-20, gtol=0, xtol=0), verbose=0)
+        losses = np.array([begin, *history.history["loss"]])
+        assert (np.diff(losses) <= 0).all(), f"seed {seed}: {losses}"
+
+
+def test_a_damping_that_rounds_to_zero_grows_all_the_same():
+    net = fb.Network([2, 1], loss="mse", bias=False, dtype="float64", seed=0)
+    X, t = np.full((1, 2), 1e-3), np.array([1e-3])
+    history = net.fit(X, t, epochs=3, optimizer=fb.LevenbergMarquardt(1e-320), verbose=0).history
+    assert history["loss"][-1] < 1e-30 and history["damping"][-1] > 0
+
+
 def test_the_optimizer_goes_along_and_goes_on(tmp_path):
     given = problem(60)
     net = make_network(given, "float64")
