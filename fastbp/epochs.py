@@ -50,7 +50,10 @@ class Batches:
 
     def __init__(self, net, iterable):
         self.net, self.iterable = net, iterable
-        self.batches = len(iterable) if hasattr(iterable, "__len__") else None
+        try:
+            self.batches = len(iterable)
+        except (TypeError, NotImplementedError):  # torch's DataLoader has __len__ even where its data has no length
+            self.batches = None
 
     def pieces(self, rng, position):
         for k, batch in enumerate(self.iterable):

@@ -174,7 +174,8 @@ cdef inline vec narrow_update(const Layer *layer, const Optimizer *o, vec delta,
     return largest
 
 
-cdef inline bint narrow_advance(Optimizer *o, vec largest, vec deltas, vec inputs, double loss) noexcept nogil:
+cdef inline bint narrow_advance(Optimizer *o, const Plan *plan, const real *arena, const real *x, vec largest, vec deltas,
+                                vec inputs, double loss) noexcept nogil:
     """advance_plain, for the squares of all deltas and inputs: calm lanes are soon seen to be within its bounds.
 
     The norm of the gradient is at most half the sum of all lanes of both.
@@ -185,7 +186,7 @@ cdef inline bint narrow_advance(Optimizer *o, vec largest, vec deltas, vec input
             o.steps += 1
             return True
     o.largest_parameter = v_largest(largest)
-    return advance_plain(o, <double>v_sum(deltas) * v_sum(inputs), loss)
+    return advance_plain(o, plan, arena, x, v_sum(deltas), v_sum(inputs), loss)
 
 
 cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
@@ -220,7 +221,7 @@ cdef inline bint narrow_step(const Plan *plan, const Data *data, real *arena, lo
             d = narrow_product(arena + layer.rows + layer.inputs * VL, arena + layer.delta, layer.outputs, v_zero())
             d = narrow_slope(&plan.layers[l - 1], arena, d)
     lap(plan.clock, INPUT_GRADIENT)
-    if not narrow_advance(o, largest, deltas, inputs, loss):
+    if not narrow_advance(o, plan, arena, first, largest, deltas, inputs, loss):
         return False
     largest = narrow_update(&plan.layers[0], o, d, first, x_first, False, arena, v_zero())
     for l in range(1, plan.n_layers):

@@ -83,10 +83,7 @@ cdef inline vec update_rows(const Layer *layer, const Optimizer *optimizer, cons
 
 cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, long row, double scale, Optimizer *o,
                              double *loss) noexcept nogil:
-    """One step on row `row` of the order: complete, or not at all (False: it would diverge).
-
-    |delta x^T|^2 = |delta|^2 |x|^2, and its sum over layers is at most sum |delta|^2 times sum |x|^2: bound enough.
-    """
+    """One step on row `row` of the order: complete, or not at all (False: it would diverge)."""
     cdef int l, last = plan.n_layers - 1
     cdef const Layer *layer
     cdef real *delta = arena + plan.layers[last].delta
@@ -111,7 +108,7 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
             few_rows_input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1, 0, 1)
             through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)
     lap(plan.clock, INPUT_GRADIENT)
-    if not advance_plain(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):
+    if not advance_plain(o, plan, arena, arena + plan.x, v_sum(deltas), v_sum(inputs), loss[0]):
         return False
     for l in range(plan.n_layers):
         largest = update_rows(&plan.layers[l], o, layer_input(plan, arena, l), arena, largest)

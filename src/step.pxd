@@ -4,7 +4,7 @@
 from clock cimport start, lap, PACK, UPDATE
 from simd cimport real
 from names cimport ADAGRAD, ADAMW, NADAM, RMSPROP, RPROP, SGD
-from plan cimport Plan, blocks, least, sums_partials, threads_for_vectors
+from plan cimport Layer, Plan, blocks, least, sums_partials, threads_for_vectors
 from team cimport Pool, share
 from block cimport Block, add_partials, add_losses, block_backward, block_forward, pack
 from norms cimport keep_statistics, statistics_in_range
@@ -12,7 +12,7 @@ from optimizers cimport MOST_CHUNKS, Optimizer, adagrad, adam, nadam, rmsprop, r
 from penalties cimport prepare
 from reach cimport (LARGEST_PARAMETER, LARGEST_ROOT, LOST, Reach, adagrad_reach, adam_reach, go, nadam_reach,
                     rmsprop_reach, rprop_reach, sgd_reach)
-from libc.math cimport sqrt, isfinite, fmax, fmin
+from libc.math cimport fabs, sqrt, isfinite, fmax, fmin
 
 cdef inline double batch_loss(Block *block, long first, long rows) noexcept nogil:
     """sum_r w_r l_r times the block's scale, over rows first .. of the order. Weights are packed already."""
@@ -78,9 +78,34 @@ cdef inline bint advance(Optimizer *o, double squared_norm_of_gradient, double l
     return go(o, &reach)
 
 
-cdef inline bint advance_plain(Optimizer *o, double squared_norm_of_gradient, double loss) noexcept nogil:
-    """`advance` for the steps of one row, which know no optimiser but plain SGD."""
-    cdef double norm = sqrt(squared_norm_of_gradient), g = norm + LOST + o.weight_decay * o.largest_parameter
+cdef inline double largest_of_row(const Plan *plan, const real *arena, const real *x) noexcept nogil:
+    """Bounds the entries of delta x^T and delta of one row, as the sums of squares do where these are finite."""
+    cdef const Layer *layer
+    cdef double most = 0, deltas, inputs
+    cdef long i, o
+    cdef int l
+    for l in range(plan.n_layers):
+        layer = &plan.layers[l]
+        deltas, inputs = 0, 1
+        for o in range(layer.outputs):
+            deltas += fabs(arena[layer.delta + o])
+        for i in range(layer.inputs):
+            inputs += fabs(x[i])
+        most += deltas * inputs
+        x = arena + layer.z
+    return most
+
+
+cdef inline bint advance_plain(Optimizer *o, const Plan *plan, const real *arena, const real *x, double deltas, double inputs,
+                               double loss) noexcept nogil:
+    """`advance` for the steps of one row, which know no optimiser but plain SGD.
+
+    |delta x^T|^2 = |delta|^2 |x|^2, and its sum over layers is at most sum |delta|^2 times sum |x|^2: bound enough.
+    """
+    cdef double norm = sqrt(deltas * inputs), g
+    if not isfinite(norm):
+        norm = largest_of_row(plan, arena, x)
+    g = norm + LOST + o.weight_decay * o.largest_parameter
     if not (isfinite(norm) and isfinite(loss)):
         return False
     if not (o.lr * g + o.largest_parameter < LARGEST_PARAMETER and g < LARGEST_PARAMETER):

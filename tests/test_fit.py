@@ -221,7 +221,14 @@ class Batches:
         return iter(self.parts)
 
 
-@pytest.mark.parametrize("source", ["list", "iterable", "generator", "lists in tuples"])
+class Unsized(Batches):
+    """As a DataLoader of torch's on an IterableDataset."""
+
+    def __len__(self):
+        raise TypeError("object of type 'Stream' has no len()")
+
+
+@pytest.mark.parametrize("source", ["list", "iterable", "unsized", "generator", "lists in tuples"])
 def test_a_stream_of_batches_trains_like_the_array(source):
     whole, streamed = make(), make()
     whole.fit(X, LABELS, epochs=2, batch_size=16, shuffle=False, verbose=0)
@@ -231,7 +238,8 @@ def test_a_stream_of_batches_trains_like_the_array(source):
             streamed.fit((pair for pair in batches), epochs=1, verbose=0)
     else:
         lists = [(x.tolist(), y.tolist()) for x, y in batches.parts]
-        given = {"list": batches.parts, "iterable": batches, "lists in tuples": tuple(lists)}[source]
+        given = {"list": batches.parts, "iterable": batches, "lists in tuples": tuple(lists)}
+        given = Unsized(X, LABELS, 16) if source == "unsized" else given[source]
         streamed.fit(given, epochs=2, verbose=0)
         assert streamed.history.history["loss"] == pytest.approx(whole.history.history["loss"], rel=1e-14)
     assert (whole.params == streamed.params).all()

@@ -280,3 +280,30 @@ def test_a_step_of_one_row_that_would_leave_the_numbers_is_refused(activation, d
             settings = {"batch_size": 1, "optimizer": fb.SGD(next(rates)), "shuffle": False, "verbose": 0}
             net.fit(X[row : row + 1], t[row : row + 1], epochs=1, **settings)
     np.testing.assert_array_equal(net.params, after_two.params)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [(2, 3, 1), (2, 40, 1)], ids=["narrow", "wide"])
+def test_a_row_whose_squares_overflow_takes_the_step_that_its_gradient_allows(sizes, dtype):
+    """A step of one row bounds its gradient by the squares of inputs and deltas, unless these overflow."""
+    problem = draw_problem(2, sizes, ("tanh", "identity"), "mse", rows=9, dtype=dtype)
+    X, t, _ = problem.data(dtype)
+    huge = np.finfo(dtype).max ** 0.6
+    settings = {"epochs": 1, "batch_size": 1, "optimizer": fb.SGD(0.1), "shuffle": False, "verbose": 0}
+    others, kept = make_network(problem, dtype), np.arange(9) != 3
+    others.fit(X[kept], t[kept], **settings)
+
+    X[3] = huge
+    t[3] = np.nan  # its gradient is 0
+    net = make_network(problem, dtype, missing_targets="mask")
+    net.fit(X, t, **settings)
+    np.testing.assert_array_equal(net.params, others.params)
+    t[3] = net.predict(X[3]) + 1  # tanh at its ends: no gradient but that of the last layer
+    net.fit(X[3:4], t[3:4], **settings)
+    assert net.predict(X[3]) != t[3] - 1
+
+    net.weights[0][:] = 0
+    before = net.params.copy()
+    with pytest.raises(fb.DivergedError):
+        net.fit(X[3:4], t[3:4], **{**settings, "optimizer": fb.SGD(float(np.finfo(dtype).max ** 0.5))})
+    np.testing.assert_array_equal(net.params, before)
