@@ -6,9 +6,10 @@
 from simd cimport (real, vec, VL, PAIR, TILE_FEATURES, ends, zero_lanes, next_part, v_load, v_store_first, v_load_first,
                    v_zero, product_by_rows, product_by_features)
 from names cimport SOFTMAX
-from plan cimport Plan, Layer, KC, MAX_BLOCK_ROWS, blocks, vectors_of, least, panels
+from plan cimport KC, MAX_BLOCK_ROWS, MOST_SWEPT, Plan, Layer, blocks, vectors_of, least, panels
 from team cimport share
 from activations cimport apply_slope, softmax_slope
+from pack cimport pack_inputs
 from row cimport Rows, row_input_gradient, rows_of
 from forward cimport INFINITY
 
@@ -41,20 +42,10 @@ cdef inline void bias_gradient(const Layer *layer, const real *delta, long strid
         v_store_first(gradient + panel * VL, s, lanes)
 
 
-cdef inline void weight_gradient(const Layer *layer, const real *delta, const real *x, long stride, long rows, bint resume,
-                                 real *gradient, int part, int parts) noexcept nogil:
-    """dL/dW = dL/dy x^T, summed over the rows; `resume` adds to what earlier blocks left in `gradient` (O, I).
-
-    A part takes tiles of outputs where each gets some, else panels of inputs.
-    """
-    cdef long tiles = blocks(layer.outputs, TILE_FEATURES), I = layer.inputs
-    cdef long first_output = 0, end_output = layer.outputs, first = 0, end = panels(I), n, o, next_o
-    if tiles >= parts:
-        first_output = share(tiles, part, parts) * TILE_FEATURES
-        end_output = least(share(tiles, part + 1, parts) * TILE_FEATURES, layer.outputs)
-    else:
-        first = share(panels(I), part, parts)
-        end = share(panels(I), part + 1, parts)
+cdef inline void gradient_tiles(const Layer *layer, const real *delta, const real *x, long stride, long rows, bint resume,
+                                real *gradient, long first_output, long end_output, long first, long end) noexcept nogil:
+    """dL/dW of outputs first_output .. end_output - 1 and panels first .. end - 1 of inputs, panels after panels."""
+    cdef long I = layer.inputs, n, o, next_o
     while first < end:
         n = next_part(end - first, 3)
         o = first_output
@@ -66,6 +57,27 @@ cdef inline void weight_gradient(const Layer *layer, const real *delta, const re
         first += n
 
 
+cdef inline void weight_gradient(const Layer *layer, const real *delta, const real *x, long stride, long rows, bint resume,
+                                 real *gradient, int part, int parts) noexcept nogil:
+    """dL/dW = dL/dy x^T, summed over the rows; `resume` adds to what earlier blocks left in `gradient` (O, I).
+
+    A part takes tiles of outputs where each gets some, else panels of inputs. While all x stay in L2 it writes rows of the
+    gradient as they lie in memory, a panel of outputs at a time.
+    """
+    cdef long tiles = blocks(layer.outputs, TILE_FEATURES), I = layer.inputs
+    cdef long o = 0, end_output = layer.outputs, first = 0, end = panels(I), next_o
+    if tiles >= parts:
+        o = share(tiles, part, parts) * TILE_FEATURES
+        end_output = least(share(tiles, part + 1, parts) * TILE_FEATURES, layer.outputs)
+    else:
+        first = share(panels(I), part, parts)
+        end = share(panels(I), part + 1, parts)
+    while o < end_output:
+        next_o = least((o // VL + 1) * VL, end_output) if rows * I <= MOST_SWEPT else end_output
+        gradient_tiles(layer, delta, x, stride, rows, resume, gradient, o, next_o, first, end)
+        o = next_o
+
+
 cdef inline void few_rows_input_gradient(const Plan *plan, const Layer *layer, const real *parameters, const real *arena,
                                          const real *delta, real *dx, long rows, int part, int parts) noexcept nogil:
     """dL/dx = W^T dL/dy, from W as it is; a part takes some of the inputs."""
@@ -75,10 +87,14 @@ cdef inline void few_rows_input_gradient(const Plan *plan, const Layer *layer, c
         row_input_gradient(&weights, delta + r * VL, dx + r * VL, plan.stride, layer.outputs, part, parts)
 
 
-cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real *arena, const real *delta, real *dx,
-                                long row, long rows, long begin, long end) noexcept nogil:
-    """dL/dx = W^T dL/dy, of rows row .. row + rows - 1 and slivers begin .. end - 1 of inputs; delta and dx from row 0."""
+cdef inline void input_gradient(const Plan *plan, const Layer *layer, real *arena, const real *delta, real *dx,
+                                long row, long rows, long begin, long end, const real *parameters) noexcept nogil:
+    """dL/dx = W^T dL/dy, of rows row .. row + rows - 1 and slivers begin .. end - 1 of inputs; delta and dx from row 0.
+
+    W is packed already where `parameters` is NULL, else a piece of a sliver at a time.
+    """
     cdef long stride = plan.stride, O = layer.outputs, block, o, depth, sliver, i
+    cdef real *W = arena + layer.backward_weight + begin * PAIR * O
     cdef int vectors
     cdef ends e
     e.floor = -INFINITY
@@ -91,8 +107,11 @@ cdef inline void input_gradient(const Plan *plan, const Layer *layer, const real
             i = sliver * PAIR
             vectors = vectors_of(layer.inputs - i)
             e.start = zero_lanes if o == 0 else NULL
-            product_by_rows(rows, vectors, delta + o // VL * stride, stride,
-                            arena + layer.backward_weight + i * O + o * vectors * VL, depth, &e, dx + i // VL * stride, stride)
+            if parameters != NULL:
+                pack_inputs(layer, parameters, i, o, depth, W)
+            else:
+                W = arena + layer.backward_weight + i * O + o * vectors * VL
+            product_by_rows(rows, vectors, delta + o // VL * stride, stride, W, depth, &e, dx + i // VL * stride, stride)
 
 
 cdef inline void through_panels(const Plan *plan, const Layer *layer, const real *arena, real *delta, long row, long rows,

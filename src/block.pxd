@@ -10,11 +10,11 @@
 from clock cimport Clock, lap, GATHER, FORWARD, LOSS, WEIGHT_GRADIENT, INPUT_GRADIENT
 from simd cimport real, vec, VL, v_load_first, v_store_first, v_zero
 from names cimport DENSE, SOFTMAX
-from plan cimport (GROUP, MAX_BLOCK_ROWS, Layer, Plan, are_few, blocks, least, of_whole_batch, panels, slivers,
-                   threads_for_vectors)
+from plan cimport (FLAT, GROUP, MAX_BLOCK_ROWS, PACKED, PACKED_AT_USE, Layer, Plan, blocks, least, of_whole_batch, panels,
+                   parts_take_rows, slivers, threads_for_vectors, weights_for)
 from team cimport Pool, share
 from data cimport Data, take_inputs, take_targets
-from pack cimport pack_weights, unpack_rows
+from pack cimport pack_biases, pack_weights, unpack_rows
 from activations cimport softmax
 from between cimport in_place
 from forward cimport activation_of, few_rows_forward, forward_layer, forward_outputs, layer_input
@@ -39,7 +39,7 @@ cdef struct Block:
     real *outputs           # (n, O) of the whole order, or NULL
     real *gradient          # (n_parameters,), or NULL
     bint resume             # adds to what earlier blocks left in `gradient`
-    bint few                # rows of the batch, so that weights are not packed
+    int weights             # where the products find W: PACKED, PACKED_AT_USE or FLAT
     # of the region under way
     bint by_rows            # a part takes rows, else outputs
     int begin, end          # layers that these rows go through
@@ -60,11 +60,17 @@ cdef inline Block make_block(const Plan *plan, const Pool *pool, const real *par
     block.scale = 1
     block.to_loss = block.to_delta = block.to_dz = block.to_inputs = False
     block.outputs = block.gradient = NULL
-    block.by_rows = block.resume = block.few = False
+    block.by_rows = block.resume = False
+    block.weights = PACKED
     block.begin = block.layer = 0
     block.end = plan.n_layers
     block.delta = block.dx = NULL
     return block
+
+
+cdef inline const real *fresh(const Block *block) noexcept nogil:
+    """The parameters from which slivers are packed as they are used, or NULL."""
+    return block.parameters if block.weights == PACKED_AT_USE else NULL
 
 
 cdef inline Clock *clock_of(const Block *block, int part) noexcept nogil:
@@ -78,11 +84,20 @@ cdef inline void pack_part(void *argument, int part, int parts) noexcept nogil:
     pack_weights(block.plan, block.parameters, block.arena, block.to_delta, block.to_inputs, part, parts)
 
 
-cdef inline void pack(Block *block, long batch_rows) noexcept nogil:
-    """Makes the arena's copies of the weights for the rows of a batch or call, unless these are few."""
-    block.few = are_few(batch_rows)
-    if not block.few:
-        block.pool.run(pack_part, block, threads_for_vectors(block.plan))
+cdef inline void pack(Block *block) noexcept nogil:
+    """Makes the arena's copies of the weights."""
+    block.weights = PACKED
+    pack_biases(block.plan, block.parameters, block.arena)
+    block.pool.run(pack_part, block, threads_for_vectors(block.plan))
+
+
+cdef inline void take_weights(Block *block, long batch_rows) noexcept nogil:
+    """The weights for the rows of a batch or call: copies, if they are used more than once."""
+    block.weights = weights_for(block.plan, batch_rows)
+    if block.weights == PACKED:
+        pack(block)
+    elif block.weights == PACKED_AT_USE:
+        pack_biases(block.plan, block.parameters, block.arena)
 
 
 # ---------------------------------------------------------------- forward
@@ -125,7 +140,7 @@ cdef inline void forward_rows(const Block *block, long row, long rows, Clock *cl
         activation = activation_of(plan, l, block.to_loss and plan.from_logits)
         if plan.layers[l].kind == DENSE:
             forward_layer(plan, &plan.layers[l], activation, layer_input(plan, block.arena, l), block.parameters,
-                          block.arena, row, rows, block.few)
+                          block.arena, row, rows, block.weights)
         else:
             plan.forward_between(plan, block.parameters, block.arena, l, activation, row, rows,
                                  block.first + row - block.batch)
@@ -154,12 +169,12 @@ cdef inline void outputs_part(void *argument, int part, int parts) noexcept nogi
     cdef const Layer *layer = &plan.layers[block.layer]
     cdef const real *x = layer_input(plan, block.arena, block.layer)
     cdef int activation = activation_of(plan, block.layer, block.to_loss and plan.from_logits)
-    cdef long n = panels(layer.outputs) if block.few else slivers(layer.outputs)
+    cdef long n = panels(layer.outputs) if block.weights == FLAT else slivers(layer.outputs)
     cdef long begin = share(n, part, parts), end = share(n, part + 1, parts)
-    if block.few:
+    if block.weights == FLAT:
         few_rows_forward(plan, layer, activation, x, block.parameters, block.arena, block.rows, begin, end)
     else:
-        forward_outputs(plan, layer, activation, x, block.arena, 0, block.rows, begin, end)
+        forward_outputs(plan, layer, activation, x, block.arena, 0, block.rows, begin, end, fresh(block))
 
 
 # What the caller does alone around outputs_part, as regions of one part: so they are compiled once.
@@ -207,7 +222,7 @@ cdef inline void block_forward(Block *block, long first, long rows) noexcept nog
     cdef int l
     block.first = first
     block.rows = rows
-    block.by_rows = blocks(rows, GROUP) >= plan.threads or not plan.all_dense
+    block.by_rows = parts_take_rows(plan, rows)
     if plan.whole_batch:
         segments_forward(block)
         return
@@ -258,10 +273,10 @@ cdef inline void layer_rows(const Block *block, int l, real *delta, real *dx, lo
         block.plan.backward_between(block.plan, block.parameters, block.arena, l, delta, dx, row, rows)
         if in_place(layer):
             dx = delta
-    elif block.few:
+    elif block.weights == FLAT:
         few_rows_input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, rows, 0, 1)
     else:
-        input_gradient(block.plan, layer, block.arena, delta, dx, row, rows, 0, slivers(layer.inputs))
+        input_gradient(block.plan, layer, block.arena, delta, dx, row, rows, 0, slivers(layer.inputs), fresh(block))
     if l > 0:
         through_activation(block.plan, &block.plan.layers[l - 1], block.arena, dx, row, rows)
 
@@ -270,10 +285,10 @@ cdef inline void layer_inputs(const Block *block, int l, const real *delta, real
     """The same for all rows, and for the part's inputs; what is left of few rows and of softmax is the caller's."""
     cdef const Layer *layer = &block.plan.layers[l]
     cdef long begin = share(slivers(layer.inputs), part, parts), end = share(slivers(layer.inputs), part + 1, parts)
-    if block.few:
+    if block.weights == FLAT:
         few_rows_input_gradient(block.plan, layer, block.parameters, block.arena, delta, dx, block.rows, part, parts)
         return
-    input_gradient(block.plan, layer, block.arena, delta, dx, 0, block.rows, begin, end)
+    input_gradient(block.plan, layer, block.arena, delta, dx, 0, block.rows, begin, end, fresh(block))
     if l > 0 and block.plan.layers[l - 1].activation != SOFTMAX:
         through_panels(block.plan, &block.plan.layers[l - 1], block.arena, dx, 0, block.rows, 2 * begin,
                        least(2 * end, panels(layer.inputs)))
@@ -328,7 +343,7 @@ cdef inline const real *block_backward(Block *block) noexcept nogil:
                 block.pool.run(slope_part, block, plan.threads)
         else:
             block.pool.run(layer_part, block, plan.threads)
-            if l > 0 and not block.by_rows and (block.few or plan.layers[l - 1].activation == SOFTMAX):
+            if l > 0 and not block.by_rows and (block.weights == FLAT or plan.layers[l - 1].activation == SOFTMAX):
                 block.pool.run(slope_part, block, 1)
         if in_place(&plan.layers[l]):
             continue

@@ -18,7 +18,7 @@ from libc.string cimport memcpy, memset
 from activations cimport apply_h
 from backward cimport through_activation
 from between cimport backward_between, forward_between, weights_between
-from block cimport Block, block_backward, block_forward, make_block, pack
+from block cimport Block, block_backward, block_forward, make_block, take_weights
 from clock cimport Clock, N_PHASES, seconds_now
 from data cimport Data, finite_in_parts, per_row, present_targets, take_inputs, take_targets
 from epoch cimport WORK_BETWEEN_LOOKS, Epoch
@@ -337,7 +337,7 @@ cdef class Engine:
         cdef Block block = make_block(plan, pool, self.parameters.data, &data, arena)
         cdef long k, most = plan.block_rows
         block.outputs = target
-        pack(&block, rows)
+        take_weights(&block, rows)
         for k in range(blocks(rows, most)):
             block_forward(&block, k * most, least(most, rows - k * most))
 
@@ -399,7 +399,7 @@ cdef class Engine:
             block = make_block(&scratch.plan, pool, self.parameters.data, &data, scratch.arena)
             block.scale = per_row(&scratch.plan) / total_weight
             block.to_loss = True
-            pack(&block, rows)
+            take_weights(&block, rows)
             value = batch_loss(&block, 0, rows)
         self.leave(scratch)
         return value
@@ -423,7 +423,7 @@ cdef class Engine:
         block.scale = per_row(plan) / total_weight
         block.to_loss = block.to_delta = True
         block.gradient = gradient
-        pack(&block, rows)
+        take_weights(&block, rows)
         return batch_gradient(&block, 0, rows)
 
     def loss_and_grad_ready(self, x, targets, out, int loss_code):
@@ -498,7 +498,7 @@ cdef class Engine:
             block = make_block(plan, pool, self.parameters.data, &data, scratch.arena)
             block.scale = per_row(plan) / total_weight
             block.to_loss = block.to_delta = block.to_inputs = True
-            pack(&block, rows)
+            take_weights(&block, rows)
             for k in range(blocks(rows, most)):
                 row = k * most
                 block_forward(&block, row, least(most, rows - row))

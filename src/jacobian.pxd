@@ -360,7 +360,7 @@ cdef inline void walk_rows(Walk *walk, long rows) noexcept nogil:
         walk.stream = &stream_dense
     block.to_delta = not walk.up
     block.to_inputs = not walk.up and walk.by_inputs != NULL
-    pack(block, NEVER_FEW)
+    pack(block)
     for k in range(blocks(rows, step)):
         block_forward(block, k * step, least(step, rows - k * step))
         for c in range(blocks(walk.width, seeds)):

@@ -3,7 +3,7 @@
 from clock cimport start, lap, GATHER, FORWARD, LOSS, INPUT_GRADIENT, UPDATE
 from simd cimport real, vec, VL, v_load, v_load_first, v_store, v_splat, v_zero, v_max, v_abs, v_sum, v_largest
 from names cimport SGD
-from plan cimport Layer, Plan, least, panels
+from plan cimport FLAT, Layer, Plan, least, panels
 from forward cimport forward, layer_input
 from backward cimport few_rows_input_gradient, through_activation
 from optimizers cimport Optimizer
@@ -92,7 +92,7 @@ cdef inline bint online_step(const Plan *plan, const Data *data, real *arena, lo
     take_inputs(plan, data, arena, row, 0, 1)
     take_targets(plan, data, arena, row, 0, 1, scale)
     lap(plan.clock, GATHER)
-    forward(plan, NULL, arena, 0, 1, True, plan.from_logits)
+    forward(plan, NULL, arena, 0, 1, FLAT, plan.from_logits)
     lap(plan.clock, FORWARD)
     loss[0] = plan.loss_of_first_row(plan, arena, delta)
     lap(plan.clock, LOSS)

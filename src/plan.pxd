@@ -22,7 +22,13 @@ cdef enum:
     NUMBERS_PER_THREAD = 65536      # of a flat vector; less is sooner done than handed over
     FEW_ROWS = 3            # up to which packing costs more than it saves
     GROUP = 16              # rows whose losses are summed on their own: no less than a vector's lanes
+    MOST_SWEPT = 32768      # numbers of a layer's x: they stay in L2 while the gradient goes by
     CACHE_LINE = 64
+
+cdef enum:              # where the products of a pass find W
+    PACKED              # in copies that were made before
+    PACKED_AT_USE       # each sliver is copied into cache for its one product
+    FLAT                # in the parameters, as it lies (row.pxd)
 
 cdef struct Layer:
     int kind            # DENSE or one of those of between.pxd, which have as many outputs as inputs
@@ -79,6 +85,7 @@ cdef struct Plan:
     LossOfRow loss_of_first_row
     LossOfRows masked_loss      # where targets may be missing, else NULL
     long n_parameters
+    long row_numbers    # that a row is on its way: inputs, and outputs of every layer
     long block_rows     # B
     long stride         # between panels
     # offsets in the arena
@@ -148,6 +155,28 @@ cdef inline bint are_few(long batch_rows) noexcept nogil:
     return batch_rows <= FEW_ROWS
 
 
+cdef inline int weights_for(const Plan *plan, long batch_rows) noexcept nogil:
+    """Where W is found for a batch, or for the rows of a call."""
+    if are_few(batch_rows):
+        return FLAT
+    if batch_rows <= MAX_BLOCK_ROWS and (plan.threads == 1 or not parts_take_rows(plan, batch_rows)):
+        return PACKED_AT_USE
+    return PACKED
+
+
+cdef inline bint parts_take_rows(const Plan *plan, long rows) noexcept nogil:
+    """Whether each part of a block takes rows of its own through the net, else outputs of one layer after another.
+
+    With rows of its own a part goes through all weights, with outputs of its own through the numbers of all rows: the
+    fewer ones are gone through, if there are rows and not too many of them.
+    """
+    if not plan.all_dense or plan.threads == 1:
+        return True
+    if blocks(rows, GROUP) < plan.threads:
+        return False
+    return rows > MAX_BLOCK_ROWS or rows * plan.row_numbers >= plan.n_parameters
+
+
 cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
     """Places every buffer of a pass over blocks of `rows` rows; `by_row` leaves room for online.pxd's copy of the weights.
     Layers hold their shapes already."""
@@ -155,6 +184,7 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
     cdef Layer *layer
     cdef int i
     plan.size = 0
+    plan.row_numbers = plan.layers[0].inputs
     plan.block_rows = rows
     plan.stride = off_page(plan.block_rows * VL)
     plan.by_row = by_row
@@ -164,6 +194,7 @@ cdef inline void make_plan(Plan *plan, long rows, bint by_row) noexcept nogil:
     for i in range(plan.n_layers):
         layer = &plan.layers[i]
         widest = layer.outputs if layer.outputs > widest else widest
+        plan.row_numbers += layer.outputs
         if layer.kind != DENSE:
             continue
         layer.bias_lanes = take(plan, panels(layer.outputs) * VL)

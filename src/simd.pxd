@@ -45,7 +45,7 @@ cdef extern from "dots.h" nogil:
 cdef extern from "transpose.h" nogil:
     vec v_sums(vec *block)      # lane k: the sum of the lanes of block[k], VL of them
     vec v_maxes(vec *block)
-    void transpose_block(const real *source, long source_stride, long rows, long columns, real *target, long target_stride)
+    void transpose_rows(const real *source, long source_stride, long rows, long columns, real *target, long target_stride)
 
 cdef extern from "tile.h" nogil:
     enum: PAIR              # lanes of a tile: 2 * VL

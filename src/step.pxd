@@ -6,7 +6,7 @@ from simd cimport real
 from names cimport ADAGRAD, ADAMW, NADAM, RMSPROP, RPROP, SGD
 from plan cimport Layer, Plan, blocks, least, sums_partials, threads_for_vectors
 from team cimport Pool, share
-from block cimport Block, add_partials, add_losses, block_backward, block_forward, pack
+from block cimport Block, add_partials, add_losses, block_backward, block_forward, take_weights
 from norms cimport keep_statistics, statistics_in_range
 from optimizers cimport MOST_CHUNKS, Optimizer, adagrad, adam, nadam, rmsprop, rprop, sgd, squared_norm
 from penalties cimport prepare
@@ -174,7 +174,7 @@ cdef inline bint train_step(Block *block, Update *u, long first, long rows, doub
     """One step on rows first .. first + rows - 1 of the order, whose losses are multiplied by block.scale: complete, or not
     at all (False: it would diverge)."""
     start(block.plan.clock)
-    pack(block, rows)
+    take_weights(block, rows)
     lap(block.plan.clock, PACK)
     loss[0] = batch_gradient(block, first, rows)
     if block.plan.whole_batch and not statistics_in_range(block.plan, block.arena):

@@ -202,8 +202,8 @@ cdef inline void tangent_pass(Tangent *t, long rows) noexcept nogil:
     cdef Block *block = t.block
     cdef const Plan *plan = block.plan
     cdef long k, row
-    pack(block, plan.block_rows)                                # which are not few
-    pack(&t.along, plan.block_rows)
+    pack(block)
+    pack(&t.along)
     place_statistics(plan, t.along.arena)
     if plan.layers[0].kind != DENSE:                            # which takes no R{x} there
         memset(t.along.arena + plan.x, 0, panels(plan.layers[0].inputs) * plan.stride * sizeof(real))

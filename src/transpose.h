@@ -66,4 +66,13 @@ FASTBP_INLINE void transpose_block(const real *source, long source_stride, long 
     }
 }
 
+/* The same for any number of columns. */
+static void transpose_rows(const real *source, long source_stride, long rows, long columns, real *target,
+                           long target_stride)
+{
+    for (long i = 0; i < columns; i += VL)
+        transpose_block(source + i, source_stride, rows, columns - i < VL ? columns - i : VL,
+                        target + i * target_stride, target_stride);
+}
+
 #endif

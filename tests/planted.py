@@ -7,10 +7,10 @@ the update, the shuffle, or predict) has to be found by the test suite.
 
 PLANTED = [
     # products: W and b packed, register tiles, depth blocks
-    ("bias lost in forward", "pack.pxd", "        if layer.bias >= 0:\n            v_store(bias + o,", "        if False:\n            v_store(bias + o,"),
-    ("second half of a sliver over the first", "pack.pxd", "layer.forward_weight + o // PAIR * PAIR * layer.inputs + o % PAIR", "layer.forward_weight + o // PAIR * PAIR * layer.inputs"),
-    ("weights packed with a wrong tail", "pack.pxd", "least(VL, layer.inputs - i * VL), sliver", "least(VL, layer.inputs - i * VL) & ~1, sliver"),
-    ("swapped index in packed W", "pack.pxd", "v_load_first(W + o * layer.inputs + i, width))", "v_load_first(W + i * layer.outputs + o, width))"),
+    ("bias lost in forward", "pack.pxd", "        if layer.bias >= 0:\n            v_store(bias + panel * VL,", "        if False:\n            v_store(bias + panel * VL,"),
+    ("second half of a sliver over the first", "pack.pxd", "depth, packed + v * VL,", "depth, packed,"),
+    ("weights packed with a wrong tail", "pack.pxd", "v_load_first(W + k * layer.inputs, left)", "v_load_first(W + k * layer.inputs, left & ~1)"),
+    ("swapped index in packed W", "pack.pxd", "parameters + layer.weight + o * layer.inputs + i\n    cdef long left", "parameters + layer.weight + i * layer.outputs + o\n    cdef long left"),
     ("last output of a partial block of W lost", "transpose.h", "block[i] = i < rows ? v_load_first", "block[i] = i < rows - 1 ? v_load_first"),
     ("later depth blocks start from the bias", "forward.pxd", "arena + layer.bias_lanes + o if k == 0 else NULL", "arena + layer.bias_lanes + o"),
     ("relu floor in every depth block", "forward.pxd", "activation == RELU and k + depth == I else", "activation == RELU else"),
@@ -67,7 +67,7 @@ PLANTED = [
     # a step: blocks of rows, gathers, weights, labels
     ("missing 1/n", "engine.pyx", "        cdef Block block = make_block(plan, pool, self.parameters.data, data, arena)\n        block.scale = per_row(plan) / total_weight\n", "        cdef Block block = make_block(plan, pool, self.parameters.data, data, arena)\n        block.scale = per_row(plan)\n"),
     ("missing 1/O", "data.pxd", "    return 1.0 / plan.layers[plan.n_layers - 1].outputs", "    return 1.0"),
-    ("stale W in backward", "step.pxd", "    pack(block, rows)\n", "    if u.optimizer.steps == 0:\n        pack(block, rows)\n"),
+    ("stale W in backward", "step.pxd", "    take_weights(block, rows)\n", "    if u.optimizer.steps == 0:\n        take_weights(block, rows)\n"),
     ("gradient of the batch before added", "step.pxd", "        block.resume = row > first\n", "        block.resume = row > 0\n"),
     ("missing 1/n in a step", "epoch.pxi", "block.scale = mean / n\n", "block.scale = mean\n"),
     ("every block takes the rows of the first", "block.pxd", "    take_inputs(block.plan, block.data, block.arena, block.first + row, row, rows)\n", "    take_inputs(block.plan, block.data, block.arena, row, row, rows)\n"),
@@ -75,11 +75,11 @@ PLANTED = [
     ("last inputs of a part lost", "backward.pxd", "        end = share(panels(I), part + 1, parts)\n", "        end = share(panels(I), part + 1, parts) - (1 if parts > 1 else 0)\n"),
     ("softmax left out where parts take outputs", "block.pxd", "block.to_loss and plan.from_logits) == SOFTMAX:", "block.to_loss and plan.from_logits) == -1:"),
     ("slope of a part's inputs one panel short", "block.pxd", "                       least(2 * end, panels(layer.inputs)))", "                       least(2 * end, panels(layer.inputs)) - (1 if end - begin > 1 else 0))"),
-    ("outputs of a part from the first on", "block.pxd", "    cdef long begin = share(n, part, parts), end = share(n, part + 1, parts)\n    if block.few:", "    cdef long begin = 0, end = share(n, part + 1, parts) - share(n, part, parts)\n    if block.few:"),
+    ("outputs of a part from the first on", "block.pxd", "    cdef long begin = share(n, part, parts), end = share(n, part + 1, parts)\n    if block.weights == FLAT:", "    cdef long begin = 0, end = share(n, part + 1, parts) - share(n, part, parts)\n    if block.weights == FLAT:"),
     ("inputs of few rows left to no part", "row.pxd", "range(4 * fours if part == parts - 1 else", "range(4 * fours if part == parts else"),
     ("losses of one output of the row before", "losses.pxd", "            delta[r * VL] = slopes[r]", "            delta[r * VL] = slopes[r - 1 if r > 0 else 0]"),
     ("few rows all take the first", "forward.pxd", "        row_forward(&weights, x + r * VL,", "        row_forward(&weights, x,"),
-    ("slope of few rows left out where parts take inputs", "block.pxd", "(block.few or plan.layers[l - 1].activation == SOFTMAX)", "(plan.layers[l - 1].activation == SOFTMAX)"),
+    ("slope of few rows left out where parts take inputs", "block.pxd", "(block.weights == FLAT or plan.layers[l - 1].activation == SOFTMAX)", "(plan.layers[l - 1].activation == SOFTMAX)"),
     ("rows all the way back from the first row", "block.pxd", "layer_weights(block, l, delta, row, rows, False, partial(block, k), 0, 1)", "layer_weights(block, l, delta, 0, rows, False, partial(block, k), 0, 1)"),
     ("gradients of later rows left out of the sum", "block.pxd", "        for k in range(blocks(block.rows, MAX_BLOCK_ROWS)):\n", "        for k in range(1):\n"),
     ("losses of a group under another's number", "block.pxd", "        losses[group] = ", "        losses[group - row // GROUP] = "),
@@ -113,7 +113,7 @@ PLANTED = [
     ("bias of the first vector copied to all", "online.pxd", "v_load_first(parameters + layer.bias + panel * VL, lanes)", "v_load_first(parameters + layer.bias, lanes)"),
     ("rows of W as if not padded off a page", "online.pxd", "        w += layer.row_stride\n", "        w += n * VL\n"),
     ("lanes past the width not cleared", "forward.pxd", "    if end == panels(layer.outputs):\n", "    if False:\n"),
-    ("W updated before dL/dx is taken by it", "online.pxd", "        if l > 0:\n            few_rows_input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1, 0, 1)\n            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)\n    lap(plan.clock, INPUT_GRADIENT)\n    if not advance_plain(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):\n        return False\n    for l in range(plan.n_layers):\n        largest = update_rows(&plan.layers[l], o, layer_input(plan, arena, l), arena, largest)\n", "        largest = update_rows(layer, o, layer_input(plan, arena, l), arena, largest)\n        if l > 0:\n            few_rows_input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1, 0, 1)\n            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)\n    lap(plan.clock, INPUT_GRADIENT)\n    if not advance_plain(o, <double>v_sum(deltas) * v_sum(inputs), loss[0]):\n        return False\n"),
+    ("W updated before dL/dx is taken by it", "online.pxd", "        if l > 0:\n            few_rows_input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1, 0, 1)\n            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)\n    lap(plan.clock, INPUT_GRADIENT)\n    if not advance_plain(o, plan, arena, arena + plan.x, v_sum(deltas), v_sum(inputs), loss[0]):\n        return False\n    for l in range(plan.n_layers):\n        largest = update_rows(&plan.layers[l], o, layer_input(plan, arena, l), arena, largest)\n", "        largest = update_rows(layer, o, layer_input(plan, arena, l), arena, largest)\n        if l > 0:\n            few_rows_input_gradient(plan, layer, NULL, arena, delta, arena + plan.layers[l - 1].delta, 1, 0, 1)\n            through_activation(plan, &plan.layers[l - 1], arena, arena + plan.layers[l - 1].delta, 0, 1)\n    lap(plan.clock, INPUT_GRADIENT)\n    if not advance_plain(o, plan, arena, arena + plan.x, v_sum(deltas), v_sum(inputs), loss[0]):\n        return False\n"),
     # updates
     ("weight decay sign", "optimizers.pxd", "        g = v_load(gradient + i * VL) + decay * x\n        if o.momentum != 0:", "        g = v_load(gradient + i * VL) - decay * x\n        if o.momentum != 0:"),
     ("momentum forgotten", "optimizers.pxd", "            v_store(o.first + i * VL, v)\n", ""),
@@ -133,6 +133,8 @@ PLANTED = [
     ("l1 has the wrong sign", "penalties.pxd", "v_where_less(w, v_zero(), v_zero() - l1, v_where_less(v_zero(), w, l1, v_zero()))", "v_where_less(w, v_zero(), l1, v_where_less(v_zero(), w, v_zero() - l1, v_zero()))"),
     ("a bias is a weight", "penalties.pxd", "layer.weight + layer.inputs * layer.outputs)", "layer.weight + layer.inputs * layer.outputs + layer.outputs)"),
     ("a norm is scaled up", "step.pxd", "o.scale = fmin(1, o.clip_norm / (norm + 1e-6))", "o.scale = o.clip_norm / (norm + 1e-6)"),
+    ("slivers packed at use from the first inputs", "forward.pxd", "pack_outputs(layer, parameters, o, k, depth, W)", "pack_outputs(layer, parameters, o, 0, depth, W)"),
+    ("packed copies used though none were made", "block.pxd", "    return block.parameters if block.weights == PACKED_AT_USE else NULL\n", "    return NULL\n"),
     # an epoch's order and its losses
     ("a place in the order is never the last", "shuffle.h", "const long place = (long)(share * (double)(k + 1));", "const long place = (long)(share * (double)k);"),
     ("all members of an ensemble shuffle alike", "many.pxi", "<unsigned long long>crowd.seeds[k]", "<unsigned long long>crowd.seeds[0]"),
