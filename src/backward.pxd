@@ -3,7 +3,7 @@
 #     y = W x + b, z = h(y)
 #     dL/dy = (dz/dy)^T dL/dz        dL/db = dL/dy        dL/dW = dL/dy x^T        dL/dx = W^T dL/dy
 
-from simd cimport (real, vec, VL, PAIR, TILE_FEATURES, ends, zero_lanes, next_part, v_load, v_store_first, v_load_first,
+from simd cimport (real, vec, VL, PAIR, TILE_FEATURES, ends, zero_lanes, next_part, MAX_VL, v_load, v_store_first, v_load_first,
                    v_zero, product_by_rows, product_by_features)
 from names cimport SOFTMAX
 from plan cimport KC, MAX_BLOCK_ROWS, MOST_SWEPT, Plan, Layer, blocks, vectors_of, least, panels
@@ -57,6 +57,31 @@ cdef inline void gradient_tiles(const Layer *layer, const real *delta, const rea
         first += n
 
 
+cdef inline bint few_inputs(const Layer *layer, long rows) noexcept nogil:
+    """Whether dL/dW costs less with lanes over the outputs, though it is to be turned then."""
+    cdef long I = layer.inputs, O = layer.outputs
+    return I < VL and (O - I * panels(O)) * rows > 2 * I * O
+
+
+cdef inline void few_inputs_gradient(const Layer *layer, const real *delta, const real *x, long stride, long rows, bint resume,
+                                     real *gradient, long first, long end) noexcept nogil:
+    """dL/dW of outputs first .. end - 1, first on a panel's boundary, out of x dL/dy^T: lanes over the outputs."""
+    cdef real[MAX_VL * 3 * MAX_VL] turned
+    cdef long I = layer.inputs, n, lanes, o, i
+    while first < end:
+        n = next_part(panels(end - first), 3)
+        lanes = least(n * VL, end - first)
+        if resume:
+            for i in range(I):
+                for o in range(lanes):
+                    turned[i * 3 * VL + o] = gradient[(first + o) * I + i]
+        product_by_features(I, n, x, delta + first // VL * stride, stride, rows, resume, turned, 3 * VL, n * VL)
+        for o in range(lanes):
+            for i in range(I):
+                gradient[(first + o) * I + i] = turned[i * 3 * VL + o]
+        first += lanes
+
+
 cdef inline void weight_gradient(const Layer *layer, const real *delta, const real *x, long stride, long rows, bint resume,
                                  real *gradient, int part, int parts) noexcept nogil:
     """dL/dW = dL/dy x^T, summed over the rows; `resume` adds to what earlier blocks left in `gradient` (O, I).
@@ -72,6 +97,9 @@ cdef inline void weight_gradient(const Layer *layer, const real *delta, const re
     else:
         first = share(panels(I), part, parts)
         end = share(panels(I), part + 1, parts)
+    if o % VL == 0 and first == 0 and end == 1 and few_inputs(layer, rows):
+        few_inputs_gradient(layer, delta, x, stride, rows, resume, gradient, o, end_output)
+        return
     while o < end_output:
         next_o = least((o // VL + 1) * VL, end_output) if rows * I <= MOST_SWEPT else end_output
         gradient_tiles(layer, delta, x, stride, rows, resume, gradient, o, next_o, first, end)

@@ -12,7 +12,7 @@
 
 from simd cimport real, VL, v_load, v_splat, v_store
 from names cimport ACTIVATION, DENSE, IDENTITY, SOFTMAX
-from plan cimport Layer, Plan, panels
+from plan cimport FLAT, Layer, Plan, panels
 from pack cimport unpack_rows
 from activations cimport softmax
 from between cimport in_place
@@ -105,7 +105,7 @@ cdef inline double record_pass(const Plan *plan, const real *parameters, real *a
         layer = &plan.layers[l]
         x = layer_input(plan, arena, l)
         if layer.kind == DENSE:
-            forward_layer(plan, layer, IDENTITY, x, parameters, arena, 0, 1, True)
+            forward_layer(plan, layer, IDENTITY, x, parameters, arena, 0, 1, FLAT)
         else:
             plan.forward_between(plan, parameters, arena, l, IDENTITY, 0, 1, 0)
         row = before_z(plan, layer, x, arena)
