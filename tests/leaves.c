@@ -155,20 +155,20 @@ static void test_sums_and_largest_of_lanes(void)
 
 static void test_transpose_of_every_shape(void)
 {
-    enum { STRIDE = VL + 3 };
+    enum { MOST = 2 * VL + 1, STRIDE = MOST + 3 };
     for (long rows = 0; rows <= VL; rows++) {
-        for (long columns = 0; columns <= VL; columns++) {
-            real target[(VL + 1) * STRIDE], expected[(VL + 1) * STRIDE];
+        for (long columns = 0; columns <= MOST; columns++) {
+            real target[(MOST + 1) * STRIDE], expected[(MOST + 1) * STRIDE];
             fill(end_of_memory - SIZE, SIZE, NOT_READ);
-            fill(target, (VL + 1) * STRIDE, SENTINEL), fill(expected, (VL + 1) * STRIDE, SENTINEL);
+            fill(target, (MOST + 1) * STRIDE, SENTINEL), fill(expected, (MOST + 1) * STRIDE, SENTINEL);
             real *source = end_of_memory - (rows ? (rows - 1) * STRIDE + columns : 0);
             for (long j = 0; j < columns; j++) {
                 fill(expected + j * STRIDE, VL, 0);
                 for (long i = 0; i < rows; i++)
                     expected[j * STRIDE + i] = source[i * STRIDE + j] = fraction();
             }
-            transpose_block(source, STRIDE, rows, columns, target, STRIDE);
-            EXPECT(first_difference(target, expected, (VL + 1) * STRIDE) == (VL + 1) * STRIDE, "%ld x %ld", rows,
+            transpose_rows(source, STRIDE, rows, columns, target, STRIDE);
+            EXPECT(first_difference(target, expected, (MOST + 1) * STRIDE) == (MOST + 1) * STRIDE, "%ld x %ld", rows,
                    columns);
         }
     }
