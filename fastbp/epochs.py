@@ -98,6 +98,8 @@ def check_iterable(X, epochs):
         came = checks.described(X)
         raise TypeError(f"y: expected targets, or None with X an iterable of (X, y), got None with X {came}")
     if isinstance(X, (list, tuple)):
+        if not X:
+            raise ValueError("X: expected batches of data, got none")
         for batch in X:
             check_batch(batch)
     if isinstance(X, Iterator) and epochs > 1:

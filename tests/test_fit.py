@@ -245,6 +245,16 @@ def test_a_stream_of_batches_trains_like_the_array(source):
     assert (whole.params == streamed.params).all()
 
 
+@pytest.mark.parametrize("batches", [[], ()])
+def test_no_batches_at_all_are_refused_before_anything_changes(batches):
+    net = make()
+    net.fit(X, LABELS, epochs=1, verbose=0)
+    before = snapshot(net)
+    with pytest.raises(ValueError, match="^X: expected batches of data, got none"):
+        net.fit(batches, epochs=1, optimizer=fb.SGD(0.1), verbose=0)
+    assert snapshot(net) == before
+
+
 def way_apart(a, b):
     """Relative to the way from the start."""
     start = make().params
