@@ -596,7 +596,8 @@ def test_a_memory_map_of_the_wrong_kind_is_refused_at_the_door(tmp_path):
         ([(X, LABELS[:2])], ValueError, "y: | 6 rows & batch 1 of epoch 1"),
         ([(X[:0], LABELS[:0])], ValueError, "X: | at least one row & batch 1"),
         ([("abc", LABELS)], TypeError, "X: | batch 1"),
-        ([], ValueError, "X: | got none in epoch 1"),
+        ([], ValueError, "X: | batches of data, got none"),
+        (range(0), ValueError, "X: | got none in epoch 1"),
     ],
 )
 def test_bad_batches_are_refused(batches, error, message):
