@@ -260,9 +260,8 @@ cdef class Engine:
         """What a call asks the pool for: another thread where it has enough to do."""
         return <int>least(self.threads, rows * self.work // WORK_PER_THREAD + 1)
 
-    cdef Scratch enter(self, long rows, bint training=False):
-        """Waits until no step is under way, counts in as a reader, hands out a workspace for one pass."""
-        cdef Scratch scratch
+    cdef void count_in(self) except *:
+        """Waits until no step is under way, and counts in as a reader."""
         self.after_fork()
         self.waiting += 1
         try:
@@ -273,6 +272,11 @@ cdef class Engine:
         finally:
             self.waiting -= 1
         self.readers += 1       # before anything that could let another thread run
+
+    cdef Scratch enter(self, long rows, bint training=False):
+        """Counts in as a reader, hands out a workspace for one pass."""
+        cdef Scratch scratch
+        self.count_in()
         scratch = self.own
         self.own = None
         try:
@@ -317,11 +321,11 @@ cdef class Engine:
 
     def between_steps(self, function):
         """What function() returns, called while no step is under way in another thread."""
-        cdef Scratch scratch = self.enter(1)
+        self.count_in()
         try:
             return function()
         finally:
-            self.leave(scratch)
+            self.readers -= 1
 
     def predict(self, x, out, long rows, bint training=False):
         """z of the last layer for x (rows, n_inputs), written to out (rows, n_outputs)."""
